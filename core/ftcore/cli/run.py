@@ -1,0 +1,43 @@
+"""`ftcore run CONFIG`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ftcore.cli.options import config_argument, set_option
+
+
+@click.command()
+@config_argument
+@set_option
+def run(config: Path, overrides: tuple[str, ...]) -> None:
+    """Fine-tune a model as the file CONFIG says.
+
+    Everything that can be checked is checked before the model is loaded. The run gets a directory of its own with
+    the settings, the metrics, the checkpoints, a log and the trained model.
+    """
+    from ftcore import pipeline
+    from ftcore.config import load
+    from ftcore.plugins import discover
+
+    plugins = discover()
+    command = [sys.executable, "-m", "ftcore", "run", str(config)]
+    command += [part for override in overrides for part in ("--set", override)]
+    active = pipeline.run(load(config, plugins, overrides), plugins, command)
+    click.echo(f"\nEverything lies in {active.dir}:")
+    for name, what in _CONTENTS.items():
+        if (active.dir / name).exists():
+            click.echo(f"  {name:<14} {what}")
+
+
+_CONTENTS = {
+    "model": "the trained model or adapter, its tokenizer and model card",
+    "metrics.jsonl": "every logged step",
+    "config.toml": "all settings in force",
+    "manifest.json": "versions, hardware, data, results",
+    "run.log": "what the run said, with times",
+    "checkpoints": "checkpoints on the way",
+}

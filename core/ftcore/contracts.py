@@ -1,0 +1,341 @@
+"""The types that cross a plugin boundary.
+
+Heavy objects (models, tokenizers, datasets) are named here only for type checkers, so that importing this module
+costs nothing and a plugin can be tested without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, runtime_checkable
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from torch.nn import Module
+    from transformers import PreTrainedTokenizerBase
+
+    from ftcore.settings.data import DataSettings
+
+Stage = Literal["launcher", "loader", "formatter", "trainer", "saver", "reporter", "data", "model", "namer"]
+"""The replaceable parts of a run."""
+
+RunStatus = Literal["finished", "failed", "interrupted"]
+"""How a run ended."""
+
+
+class Message(TypedDict):
+    """One turn of a conversation, in the shape that chat templates read."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+Conversation = list[Message]
+"""The turns of one training example, in order."""
+
+
+@dataclass(frozen=True)
+class Bid:
+    """An offer to serve a stage that the configuration leaves on "auto".
+
+    Attributes:
+        rank: the highest rank wins; two equal highest ranks are an error. Built-in plugins use 10 to 30.
+        reason: why this plugin suits, shown to the user.
+    """
+
+    rank: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Locator:
+    """An id of a dataset or a model: `[prefix:]path[?option=value&...]`.
+
+    Attributes:
+        text: the id as it was configured, for messages.
+        path: the id without its prefix and options.
+        options: what stands behind the question mark, e.g. `{"split": "train", "name": "main"}`.
+    """
+
+    text: str
+    path: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """What a data source is asked for.
+
+    Attributes:
+        locator: which dataset.
+        purpose: the default choice of a split depends on it.
+        num_proc: how many processes may be used, at least 1.
+        seed: for sources that sample.
+        base_dir: the folder of the configuration file; relative paths that do not exist from the working directory
+            are looked up from here.
+    """
+
+    locator: Locator
+    purpose: Literal["training", "validation"]
+    num_proc: int
+    seed: int
+    base_dir: Path
+
+
+@dataclass(frozen=True)
+class DataView:
+    """What a formatter may know before it reads rows.
+
+    Attributes:
+        columns: the column names of the training data.
+        settings: the data keys of `[fine_tuner]`.
+        sample: the first rows (at most 8), for plugins that look at shapes rather than names.
+    """
+
+    columns: Sequence[str]
+    settings: DataSettings
+    sample: Sequence[Mapping[str, Any]] = ()
+
+
+@runtime_checkable
+class Formatter(Protocol):
+    """Turns one row into a conversation. Pure, deterministic and picklable: it runs in worker processes.
+
+    Raises:
+        ValueError: this row cannot be formatted (an empty or null cell, a wrong type); the message says why. The
+            row is counted and skipped or fatal as `[data_quality]` says.
+    """
+
+    def __call__(self, row: Mapping[str, Any]) -> Conversation: ...
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a trainer turns into tokens and labels.
+
+    Attributes:
+        train: the training rows (a `datasets.Dataset`).
+        validation: the validation rows, if any.
+        formatter: row to conversation.
+        tokenizer: the tokenizer, its chat template set.
+        settings: the data keys of `[fine_tuner]`.
+        max_length: the longest sequence in tokens.
+    """
+
+    train: Dataset
+    validation: Dataset | None
+    formatter: Formatter
+    tokenizer: PreTrainedTokenizerBase
+    settings: DataSettings
+    max_length: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Tokens and labels, ready to train on.
+
+    Attributes:
+        train: a `datasets.Dataset` with `input_ids` and `labels`, both lists of int of equal length; a label of
+            -100 is not trained on.
+        validation: the same for validation, if any.
+        sample: conversations of the first validation rows, for answers before and after training.
+        facts: counts for the manifest, the model card and the reporters (rows, tokens, supervised tokens, …).
+    """
+
+    train: Dataset
+    validation: Dataset | None
+    sample: Sequence[Conversation] = ()
+    facts: Mapping[str, int | float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training came to.
+
+    Attributes:
+        steps: optimizer steps taken in all.
+        epochs: passes over the data, fractional.
+        metrics: the trainer's closing metrics, e.g. `train_loss`.
+        status: "interrupted" where training stopped early on request.
+    """
+
+    steps: int
+    epochs: float
+    metrics: Mapping[str, float]
+    status: Literal["finished", "interrupted"] = "finished"
+
+
+class Observer(Protocol):
+    """What a trainer tells the run while it fits."""
+
+    def begin(self, total_steps: int, from_step: int) -> None:
+        """Fitting starts at `from_step` (0 unless resumed) and will take `total_steps` in all."""
+
+    def step(self, step: int, tokens: int) -> None:
+        """An optimizer step ended; `tokens` went through the model in it, padding not counted."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Metrics at a step; names are the ones of transformers' Trainer (`loss`, `eval_loss`, …)."""
+
+    def checkpoint(self, step: int, folder: Path) -> None:
+        """A complete checkpoint of `step` lies in `folder`."""
+
+    def should_stop(self) -> bool:
+        """Whether the user asked for a stop after this step."""
+
+
+class Run(Protocol):
+    """The running job, as plugins see it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dir(self) -> Path:
+        """The run directory, `<output_dir>/<name>`."""
+
+    @property
+    def started_at(self) -> datetime: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def resumed(self) -> bool: ...
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The effective configuration, flat (`section.key`), secrets masked: for parameters in trackers."""
+
+    def say(self, text: str) -> None:
+        """Tell the user something worth a line, on the console and in the run's log."""
+
+    def warn(self, text: str) -> None:
+        """Warn the user, on the console and in the run's log."""
+
+
+class Loader(Protocol):
+    """Loads the tokenizer first, which is cheap, then the model."""
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer with a chat template and a pad token that is not an EOS token where there is a choice.
+
+        Raises:
+            ModelError: it cannot be loaded, or has no chat template.
+        """
+
+    def model(self) -> Module:
+        """The model with its adapter, in training mode, on its device.
+
+        Raises:
+            ModelError: it cannot be loaded as configured.
+        """
+
+
+class Trainer(Protocol):
+    """Prepares examples, fits and evaluates. Called in the order of its methods."""
+
+    def prepare(self, examples: Examples) -> Prepared:
+        """Tokens and labels, before the model is loaded.
+
+        Raises:
+            DataError: nothing would be learned from the data, or too many rows are bad.
+        """
+
+    def attach(self, model: Module, prepared: Prepared, observer: Observer) -> None:
+        """Get ready to fit this model on these data."""
+
+    def evaluate(self) -> Mapping[str, float]:
+        """Metrics on the validation data, `eval_loss` among them; empty without validation data."""
+
+    def fit(self, resume_from: Path | None) -> FitResult:
+        """Train, from a checkpoint folder if one is given.
+
+        Raises:
+            TrainingError: training could not go on.
+        """
+
+    def generate(self, conversations: Sequence[Conversation], max_new_tokens: int) -> list[str]:
+        """The model's answers, greedy, to conversations that end with a user's turn."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a reporter learns about a run when it starts.
+
+    Attributes:
+        name: the run's name.
+        dir: the run directory.
+        params: the effective configuration, flat, secrets masked.
+        tags: short facts: ftcore's version, the base model, the stages' plugins, the device.
+        external_id: what this reporter's `start` returned when the run was first started; None at first.
+    """
+
+    name: str
+    dir: Path
+    params: Mapping[str, Any]
+    tags: Mapping[str, str]
+    external_id: str | None = None
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """Sends a run's records to a tracker. All methods are called from one thread of its own, in order.
+
+    Whatever a method raises is caught: the record is kept and offered again, and training goes on.
+    """
+
+    def start(self, record: RunRecord) -> str | None:
+        """Open the tracker's run; returns the tracker's own id of it, or None."""
+
+    def log(self, metrics: Mapping[str, float], step: int, time: float) -> None:
+        """Metrics of a step; `time` in seconds since the epoch."""
+
+    def artifact(self, path: Path, name: str) -> None:
+        """A file or folder of the run directory worth keeping, under `name`."""
+
+    def finish(self, status: RunStatus) -> None:
+        """The run is over; send what is buffered."""
+
+
+class Trained(Protocol):
+    """The trained model, as savers see it."""
+
+    @property
+    def kind(self) -> Literal["adapter", "full"]: ...
+    @property
+    def base_model_id(self) -> str: ...
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+    @property
+    def model(self) -> Any: ...
+    @property
+    def tokenizer(self) -> Any: ...
+    def export(self, folder: Path) -> Path:
+        """Write the model (or adapter), the tokenizer with its chat template and the model card into `folder`.
+
+        The folder appears complete or not at all; one that is already there is replaced.
+        """
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a saver wrote.
+
+    Attributes:
+        what: e.g. "adapter".
+        where: a path or a URL.
+    """
+
+    what: str
+    where: str
+
+
+class Job(Protocol):
+    """What a launcher launches."""
+
+    @property
+    def command(self) -> Sequence[str]:
+        """The command line that runs the job in another process: the launcher adds what it needs around it."""
+
+    def run_here(self) -> None:
+        """Run the job in this process."""

@@ -1,0 +1,188 @@
+"""The run directory, and the run as plugins see it.
+
+runs/<name>/
+    config.toml       the effective configuration, secrets masked
+    manifest.json     versions, plugins, hardware, seed, data, status
+    metrics.jsonl     one line for each logged step
+    run.log           everything the run said
+    checkpoints/      checkpoint-<step>/
+    model/            the adapter or model, tokenizer and model card
+    reporting/        what the trackers were sent, or have still to be sent
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from ftcore import files, manifest
+from ftcore.config import CORE_SECTIONS, Config
+from ftcore.console import Console
+from ftcore.errors import ConfigError
+from ftcore.plugins import Plugins
+from ftcore.secrets import mask, masked
+from ftcore.selection import Choice
+
+_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+_LONGEST = 96  # the Hub's limit for a repository's name
+
+
+def validate_name(name: str, blame: str) -> str:
+    """The name itself, if it can be a folder and a Hub repository.
+
+    Raises:
+        ConfigError: it cannot; `blame` says where it came from.
+    """
+    wrong = "".join(sorted({char for char in name if char not in _SAFE}))
+    reason = ""
+    if not name:
+        reason = "it is empty"
+    elif wrong:
+        reason = f"it has the characters {wrong!r}"
+    elif len(name) > _LONGEST:
+        reason = f"it has {len(name)} characters and the Hub takes {_LONGEST}"
+    elif name[0] in ".-" or name[-1] in ".-" or ".." in name or "--" in name or name.endswith(".git"):
+        reason = "it begins or ends with '.' or '-', contains '..' or '--', or ends with '.git'"
+    if reason:
+        shown = name if len(name) <= 40 else name[:40] + "…"
+        raise ConfigError(
+            f"the run cannot be named {shown!r}",
+            why=f"{reason} ({blame}); the name is a folder and a Hub repository",
+            fix="Use letters, digits, '.', '_' and '-'",
+        )
+    return name
+
+
+class ActiveRun:
+    """A run with its directory; implements `ftcore.contracts.Run`."""
+
+    def __init__(self, folder: Path, config: Config, started_at: datetime, facts: dict[str, Any]) -> None:
+        self._dir, self._started_at, self._facts = folder, started_at, facts
+        self._seed = config.fine_tuner.seed
+        self._settings = flat(config)
+        self.console = Console()
+        self.resumed = False
+        self._log = _log_file(folder / "run.log")
+
+    @property
+    def name(self) -> str:
+        return self._dir.name
+
+    @property
+    def dir(self) -> Path:
+        return self._dir
+
+    @property
+    def started_at(self) -> datetime:
+        return self._started_at
+
+    @property
+    def seed(self) -> int:
+        return self._seed
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self._settings
+
+    def say(self, text: str) -> None:
+        self.console.say(mask(text))
+        self._log.info("%s", mask(text))
+
+    def warn(self, text: str) -> None:
+        self.console.warn(mask(text))
+        self._log.warning("%s", mask(text))
+
+    def note(self, text: str, *, exc_info: BaseException | None = None) -> None:
+        """Write to the log only."""
+        self._log.info("%s", mask(text), exc_info=exc_info)
+
+    def record(self, **facts: Any) -> None:
+        """Add facts to the manifest."""
+        manifest.update(self._dir / "manifest.json", self._facts, **masked(facts))
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The manifest so far."""
+        return self._facts
+
+    def close(self) -> None:
+        """Close the log file."""
+        for handler in list(self._log.handlers):
+            handler.close()
+            self._log.removeHandler(handler)
+
+
+def create(config: Config, plugins: Plugins, selected: list[Choice], name: str, started_at: datetime) -> ActiveRun:
+    """Make the run directory; of two runs with one name, only one gets it.
+
+    Raises:
+        ConfigError: a run of that name exists, or the folder cannot be made.
+    """
+    folder = Path(config.run.output_dir).expanduser() / name
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+    except FileExistsError:
+        exists = folder.exists()
+        raise ConfigError(
+            f"the run {folder} exists" if exists else f"{folder.parent} is no folder",
+            why="a run never overwrites another" if exists else "the run directory would lie in it",
+            fix="Choose another name ([run] name), or remove that folder" if exists else "Choose another output_dir",
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"the run directory {folder} cannot be made",
+            why=error.strerror or str(error),
+            fix="Choose another output_dir in [run]",
+        ) from error
+    facts = masked(manifest.first_manifest(name, config, plugins, selected, started_at))
+    files.write_text(folder / "config.toml", mask(tomli_w.dumps(effective(config))))
+    files.write_json(folder / "manifest.json", facts)
+    return ActiveRun(folder, config, started_at, facts)
+
+
+def effective(config: Config) -> dict[str, Any]:
+    """All settings in force, as TOML values; None is "null"."""
+    sections: dict[str, Any] = {name: getattr(config, name) for name in CORE_SECTIONS}
+    sections |= config.sections
+    return {name: _toml_values(section.model_dump()) for name, section in sections.items()}
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """All settings in force, by `section.key`, secrets masked."""
+    return {
+        f"{section}.{key}": masked(value)
+        for section, values in effective(config).items()
+        for key, value in values.items()
+    }
+
+
+def _toml_values(values: dict[str, Any]) -> dict[str, Any]:
+    def convert(value: Any) -> Any:
+        if value is None:
+            return "null"
+        if isinstance(value, dict):
+            return _toml_values(value)
+        if isinstance(value, list | tuple):
+            return [convert(item) for item in value]
+        return value if isinstance(value, str | int | float | bool) else str(value)
+
+    return {key: convert(value) for key, value in values.items()}
+
+
+def _log_file(path: Path) -> logging.Logger:
+    logger = logging.Logger(f"ftcore.run.{path.parent.name}")  # not in the global tree: two runs never share it
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    return logger
+
+
+class _MaskingFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return mask(super().format(record))

@@ -1,0 +1,60 @@
+"""The JSON Schema of a configuration file, for editors (draft 2020-12)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ftcore.config import CORE_SECTIONS, plugin_sections
+from ftcore.plugins import Plugins
+from ftcore.settings.base import Section
+
+_REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}"}
+
+
+def config_schema(plugins: Plugins) -> dict[str, Any]:
+    """The schema of all sections: ftcore's own and those of the installed plugins."""
+    models = CORE_SECTIONS | plugin_sections(plugins)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "ftcore configuration",
+        "type": "object",
+        "properties": {name: section_schema(model) for name, model in models.items()},
+        "required": ["fine_tuner"],
+        "additionalProperties": False,
+    }
+
+
+def section_schema(model: type[Section]) -> dict[str, Any]:
+    """The schema of one section as TOML writes it: null is the text "null", and any value may be `${NAME}`."""
+    raw = model.model_json_schema()
+    definitions = raw.pop("$defs", {})
+    schema: dict[str, Any] = _inline(raw, definitions)
+    schema["properties"] = {key: _as_toml(value) for key, value in schema.get("properties", {}).items()}
+    return schema
+
+
+def _inline(value: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [_inline(item, definitions) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$ref" in value:
+        target = definitions[value["$ref"].rpartition("/")[2]]
+        return _inline({**target, **{key: item for key, item in value.items() if key != "$ref"}}, definitions)
+    return {key: _inline(item, definitions) for key, item in value.items()}
+
+
+_ABOUT = ("title", "description", "default", "examples", "deprecated")
+
+
+def _as_toml(field: dict[str, Any]) -> dict[str, Any]:
+    about = {key: value for key, value in field.items() if key in _ABOUT}
+    if "default" in about and about["default"] is None:
+        about["default"] = "null"
+    rule = {key: value for key, value in field.items() if key not in _ABOUT}
+    options = rule["anyOf"] if rule.keys() == {"anyOf"} else [rule]
+    options = [{"const": "null"} if option == {"type": "null"} else option for option in options]
+    takes_any_text = any(option == {"type": "string"} for option in options)
+    if not takes_any_text and rule:
+        options = [*options, _REFERENCE]
+    return {**about, **(options[0] if len(options) == 1 else {"anyOf": options})}

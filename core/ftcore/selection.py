@@ -1,0 +1,195 @@
+"""Who serves each stage of a run, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftcore import locators
+from ftcore.config import Config
+from ftcore.contracts import Bid, DataView, Stage
+from ftcore.errors import FormatMismatch, FtcoreError, PluginError
+from ftcore.plugins import Plugins
+
+FILES, HUB = "file", "hf"
+"""The plugins behind dataset ids without a prefix: for a path that exists, and for every other id."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plugin chosen for a stage.
+
+    Attributes:
+        stage: which part of the run it serves.
+        plugin: its name; "" where the stage is not needed, or is chosen only when the data are known.
+        why: the reason, for `ftcore plugins why`.
+    """
+
+    stage: Stage
+    plugin: str
+    why: str
+
+
+def choices(config: Config, plugins: Plugins) -> list[Choice]:
+    """All choices that can be made without reading data, in the order of a run.
+
+    Raises:
+        PluginError: a plugin that the configuration names cannot serve its stage.
+    """
+    found: list[Choice] = []
+    errors: list[FtcoreError] = []
+    for make in (_namer, _launcher, _model, _loader, _data, _formatter, _trainer, _reporters, _savers):
+        try:
+            found += make(config, plugins)
+        except FtcoreError as error:
+            errors.append(error)
+    if errors:
+        raise PluginError("\n".join(str(error) for error in errors)) if len(errors) > 1 else errors[0]
+    return found
+
+
+def formatter_for(config: Config, plugins: Plugins, data: DataView) -> Choice:
+    """The formatter, once the columns are known.
+
+    Raises:
+        FormatMismatch: "auto", and no formatter reads these columns.
+        PluginError: "auto", and two offer equally.
+    """
+    name = config.stages.formatter
+    if name != "auto":
+        return next(_formatter(config, plugins))
+    bids = _bids("formatter", config, plugins, data)
+    if not bids:
+        raise FormatMismatch(
+            f"no formatter reads the columns {', '.join(data.columns)}",
+            why=f"installed formatters: {', '.join(plugins.serving('formatter'))}",
+            fix="Name the columns with question_column and ground_truth_column, or choose with [stages] formatter",
+        )
+    return _best("formatter", bids)
+
+
+def saver_names(config: Config) -> list[str]:
+    """The savers in force, in order."""
+    if config.stages.savers is not None:
+        return list(config.stages.savers)
+    return ["local", "hub"] if config.fine_tuner.push_to_hub else ["local"]
+
+
+def data_plugin(locator: str, base_dir: Path) -> tuple[str, str]:
+    """The plugin that loads a dataset id, and why."""
+    prefix, _ = locators.split_prefix(locator)
+    if prefix:
+        return prefix, f'the prefix of "{locator}"'
+    path = Path(locators.parse(locator).path).expanduser()
+    if path.exists() or (base_dir / path).exists():
+        return FILES, f'"{locator}" is a path that exists'
+    if _looks_like_file(locator):
+        return FILES, f'"{locator}" is written like a path'
+    return HUB, f'"{locator}" is no path here, so it is an id of the Hugging Face Hub'
+
+
+def _looks_like_file(locator: str) -> bool:
+    # A Hub id is `name` or `user/name`; anything else, or a data file's ending, was meant as a path, and the error
+    # for a missing file helps more than the Hub's.
+    path = locators.parse(locator).path
+    endings = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".txt")
+    return path.startswith(("/", "./", "../", "~")) or path.count("/") > 1 or path.lower().endswith(endings)
+
+
+def _namer(config: Config, plugins: Plugins) -> Iterator[Choice]:
+    names = plugins.implementing("ftcore_name_run")
+    if not names:
+        raise PluginError("no plugin names the run", why="the plugin 'naming' is disabled", fix="Enable it")
+    yield Choice("namer", names[0], "asked first" if len(names) > 1 else "the only one installed")
+
+
+def _launcher(config: Config, plugins: Plugins) -> Iterator[Choice]:
+    yield _named(config, plugins, "launcher", config.stages.launcher)
+
+
+def _trainer(config: Config, plugins: Plugins) -> Iterator[Choice]:
+    yield _named(config, plugins, "trainer", config.stages.trainer)
+
+
+def _loader(config: Config, plugins: Plugins) -> Iterator[Choice]:
+    if config.stages.loader == "auto":
+        bids = _bids("loader", config, plugins, None)
+        if not bids:
+            raise PluginError(
+                "no plugin offers to load the model", why="[stages] loader is auto", fix="Name a loader there"
+            )
+        yield _best("loader", bids)
+    else:
+        yield _named(config, plugins, "loader", config.stages.loader)
+
+
+def _formatter(config: Config, plugins: Plugins) -> Iterator[Choice]:
+    if config.stages.formatter == "auto":
+        offered = ", ".join(plugins.serving("formatter"))
+        yield Choice("formatter", "", f"[stages] formatter is auto: chosen by the columns, among {offered}")
+    else:
+        yield _named(config, plugins, "formatter", config.stages.formatter)
+
+
+def _model(config: Config, plugins: Plugins) -> Iterator[Choice]:
+    model_id = config.fine_tuner.base_model_id
+    prefix, _ = locators.split_prefix(model_id)
+    if prefix:
+        plugins.require("model", prefix, config.locate("fine_tuner.base_model_id") + ": base_model_id's prefix")
+        yield Choice("model", prefix, f'the prefix of "{model_id}"')
+    else:
+        yield Choice("model", "", "base_model_id has no prefix: the loader reads the folder, file or Hub id itself")
+
+
+def _data(config: Config, plugins: Plugins) -> Iterator[Choice]:
+    for key in ("training_data_id", "validation_data_id"):
+        locator = getattr(config.fine_tuner, key)
+        if locator is not None:
+            name, why = data_plugin(locator, config.path.parent)
+            plugins.require("data", name, f"{config.locate(f'fine_tuner.{key}')}: {key}'s data source")
+            yield Choice("data", name, f"{key}: {why}")
+
+
+def _reporters(config: Config, plugins: Plugins) -> Iterator[Choice]:
+    for name in config.fine_tuner.reporters():
+        where = config.locate("fine_tuner.report_to")
+        plugins.require("reporter", name, f"{where}: report_to")
+        yield Choice("reporter", name, "named in report_to")
+
+
+def _savers(config: Config, plugins: Plugins) -> Iterator[Choice]:
+    for name in saver_names(config):
+        plugins.require("saver", name, config.locate("stages.savers") + ": [stages] savers")
+        given = config.stages.savers is not None
+        default = "push_to_hub is true" if name == "hub" else "the default"
+        yield Choice("saver", name, "named in [stages] savers" if given else default)
+
+
+def _named(config: Config, plugins: Plugins, stage: Stage, name: str) -> Choice:
+    plugins.require(stage, name, f"{config.locate(f'stages.{stage}')}: [stages] {stage}")
+    given = config.was_given("stages", stage)
+    return Choice(stage, name, f"named in [stages] {stage}" if given else "the default")
+
+
+def _bids(stage: Stage, config: Config, plugins: Plugins, data: DataView | None) -> list[tuple[Bid, str]]:
+    bids: list[tuple[Bid, str]] = []
+    for name in plugins.implementing("ftcore_bid"):
+        answer: Any = plugins.call("ftcore_bid", name, stage=stage, config=config, data=data)
+        if isinstance(answer, Bid) and name in plugins.serving(stage):
+            bids.append((answer, name))
+        elif answer is not None:
+            raise PluginError(f"{plugins.get(name)} broke its contract", why=f"its bid for {stage} is not a Bid")
+    return sorted(bids, key=lambda offer: offer[0].rank, reverse=True)
+
+
+def _best(stage: Stage, bids: list[tuple[Bid, str]]) -> Choice:
+    (best, name), *rest = bids
+    equals = [other for bid, other in rest if bid.rank == best.rank]
+    if equals:
+        raise PluginError(
+            f"[stages] {stage} is auto, and {' and '.join([name, *equals])} offer to serve it equally",
+            fix=f'Choose one: [stages] {stage} = "{name}"',
+        )
+    return Choice(stage, name, f"auto: {best.reason}")

@@ -1,0 +1,217 @@
+"""Asking the chosen plugins for their part of a run, and naming them when they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from ftcore import locators, runs, selection
+from ftcore.config import Config
+from ftcore.contracts import (
+    DataRequest,
+    DataView,
+    Formatter,
+    Job,
+    Loader,
+    Reporter,
+    Run,
+    Saved,
+    Stage,
+    Trained,
+    Trainer,
+)
+from ftcore.errors import ConfigError, DataError, FtcoreError, PluginError
+from ftcore.plugins import PluginRecord, Plugins
+from ftcore.selection import Choice
+from ftcore.settings.data import DataSettings
+from ftcore.settings.logging import LoggingSettings
+from ftcore.settings.lora import LoraSettings
+from ftcore.settings.model import ModelSettings
+from ftcore.settings.saving import SavingSettings
+from ftcore.settings.training import TrainingSettings
+
+_SAMPLE_ROWS = 8
+
+
+class Stages:
+    """The chosen plugins of one configuration."""
+
+    def __init__(self, config: Config, plugins: Plugins, selected: Sequence[Choice]) -> None:
+        self._config, self._plugins = config, plugins
+        self.selected = list(selected)
+
+    def names(self, stage: Stage) -> list[str]:
+        """The plugins chosen for a stage."""
+        return [choice.plugin for choice in self.selected if choice.stage == stage and choice.plugin]
+
+    def run_name(self, started_at: datetime) -> str:
+        """The run's name, safe as a folder and as a Hub repository.
+
+        Raises:
+            ConfigError: the name is unsafe.
+            PluginError: nobody named the run, or a namer failed.
+        """
+        for name in self._plugins.implementing("ftcore_name_run"):
+            answer = self._plugins.call(
+                "ftcore_name_run", name, config=self._config, started_at=started_at, settings=self._section(name)
+            )
+            if answer is None:
+                continue
+            if not isinstance(answer, str):
+                raise PluginError(f"{self._plugins.get(name)} broke its contract", why="a run's name must be a text")
+            return runs.validate_name(answer, f"named by the plugin '{name}'")
+        raise ConfigError("no plugin named the run", fix="Set [run] name")
+
+    def launch(self, run: Run, job: Job) -> None:
+        """Let the chosen launcher run the job."""
+        (name,) = self.names("launcher")
+        self._plugins.call("ftcore_launch", name, run=run, job=job, settings=self._section(name))
+
+    def loader(self, run: Run) -> Loader:
+        """The chosen loader, for the resolved model."""
+        (name,) = self.names("loader")
+        settings = self._config.fine_tuner
+        source = settings.base_model_id
+        for plugin in self.names("model"):
+            source = self._plugins.expect(
+                str,
+                "ftcore_resolve_model",
+                plugin,
+                locator=locators.parse(settings.base_model_id),
+                settings=self._section(plugin),
+            )
+        return self._make(  # type: ignore[no-any-return]
+            Loader,
+            "ftcore_make_loader",
+            name,
+            run=run,
+            source=source,
+            model=settings.view(ModelSettings),
+            lora=settings.view(LoraSettings),
+        )
+
+    def datasets(self, run: Run) -> tuple[Any, Any]:
+        """The training rows, and the validation rows or None."""
+        settings = self._config.fine_tuner
+        train = self._dataset(run, settings.training_data_id, "training")
+        if settings.validation_data_id is None:
+            return train, None
+        return train, self._dataset(run, settings.validation_data_id, "validation")
+
+    def _dataset(self, run: Run, locator: str, purpose: Any) -> Any:
+        name, _ = selection.data_plugin(locator, self._config.path.parent)
+        request = DataRequest(
+            locator=locators.parse(locator),
+            purpose=purpose,
+            num_proc=self._config.fine_tuner.dataset_num_proc,
+            seed=run.seed,
+            base_dir=self._config.path.parent,
+        )
+        rows = self._plugins.call("ftcore_load_dataset", name, request=request, settings=self._section(name))
+        if not hasattr(rows, "column_names") or not hasattr(rows, "__len__"):
+            raise PluginError(
+                f"{self._plugins.get(name)} broke its contract",
+                why=f"ftcore_load_dataset must return a datasets.Dataset and returned a {type(rows).__name__}",
+            )
+        if not len(rows):
+            raise DataError(f'the {purpose} data "{locator}" have no rows', fix="Check the file")
+        return rows
+
+    def formatter(self, run: Run, train: Any) -> Formatter:
+        """The formatter that was chosen, or that suits the columns best."""
+        view = DataView(
+            columns=list(train.column_names),
+            settings=self._config.fine_tuner.view(DataSettings),
+            sample=[train[index] for index in range(min(_SAMPLE_ROWS, len(train)))],
+        )
+        choice = selection.formatter_for(self._config, self._plugins, view)
+        run.say(f"formatter  {choice.plugin} ({choice.why})")
+        # Not wrapped: a formatter travels to worker processes as it is.
+        return self._plugins.expect(  # type: ignore[no-any-return]
+            Formatter, "ftcore_make_formatter", choice.plugin, data=view, settings=self._section(choice.plugin)
+        )
+
+    def trainer(self, run: Run) -> Trainer:
+        """The chosen trainer."""
+        (name,) = self.names("trainer")
+        settings = self._config.fine_tuner
+        return self._make(  # type: ignore[no-any-return]
+            Trainer,
+            "ftcore_make_trainer",
+            name,
+            run=run,
+            training=settings.view(TrainingSettings),
+            logging=settings.view(LoggingSettings),
+            saving=settings.view(SavingSettings),
+        )
+
+    def reporters(self, run: Run) -> Mapping[str, Callable[[], Reporter]]:
+        """What makes each chosen reporter, to be called in its own thread."""
+        return {
+            name: partial(
+                self._plugins.expect, Reporter, "ftcore_make_reporter", name, run=run, settings=self._section(name)
+            )
+            for name in self.names("reporter")
+        }
+
+    def save(self, name: str, run: Run, trained: Trained) -> list[Saved]:
+        """Let one saver save; what it wrote."""
+        answer = self._plugins.call(
+            "ftcore_save",
+            name,
+            run=run,
+            trained=trained,
+            saving=self._config.fine_tuner.view(SavingSettings),
+            settings=self._section(name),
+        )
+        saved = [answer] if isinstance(answer, Saved) else list(answer or [])
+        if not saved or not all(isinstance(item, Saved) for item in saved):
+            raise PluginError(
+                f"{self._plugins.get(name)} broke its contract", why="ftcore_save must say what it saved and where"
+            )
+        return saved
+
+    def everyone(self, hook: str, *, run: Run, **arguments: Any) -> None:
+        """Tell every plugin that listens; one that fails is a warning and does not keep the others from hearing."""
+        for name in self._plugins.implementing(hook):
+            try:
+                self._plugins.call(hook, name, run=run, **arguments, settings=self._section(name))
+            except Exception as error:
+                run.warn(str(error))
+
+    def _make(self, kind: Any, hook: str, name: str, **arguments: Any) -> Any:
+        made = self._plugins.expect(kind, hook, name, **arguments, settings=self._section(name))
+        record = self._plugins.get(name)
+        assert record is not None
+        return Blamed(made, record)
+
+    def _section(self, name: str) -> Any:
+        return self._config.section(name)
+
+
+class Blamed:
+    """Passes everything on to a plugin's object; what its methods raise unexpectedly names the plugin."""
+
+    def __init__(self, inner: object, record: PluginRecord) -> None:
+        self._inner, self._blamed = inner, record
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, name)
+        if not callable(value):
+            return value
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return value(*args, **kwargs)
+            except FtcoreError:
+                raise
+            except Exception as error:
+                raise PluginError(
+                    f"{self._blamed} failed in {name}",
+                    why=f"{type(error).__name__}: {error}",
+                    fix="The run's log has the traceback",
+                ) from error
+
+        return call
