@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from ftcore.config import Config, describe
-from ftcore.errors import FtcoreError, InvalidConfig, PluginError, Problem
+from ftcore import runs
+from ftcore.config import Config, in_order
+from ftcore.errors import ConfigError, FtcoreError, InvalidConfig, PluginError, Problem
 from ftcore.plugins import Plugins
 from ftcore.selection import Choice, choices
 from ftcore.settings.contradictions import contradictions
+from ftcore.text import shown
 
-_EVERY_RUN = frozenset({"ftcore_check", "ftcore_run_started", "ftcore_run_finished", "ftcore_run_failed"})
+_LISTENS = frozenset({"ftcore_run_started", "ftcore_run_finished", "ftcore_run_failed"})
+_SOME_TIME = "20250629-143022"  # stands for the name that the start's time will give
 
 
 def check(config: Config, plugins: Plugins) -> tuple[list[Choice], list[str]]:
@@ -23,48 +28,93 @@ def check(config: Config, plugins: Plugins) -> tuple[list[Choice], list[str]]:
         PluginError: a plugin that the configuration needs cannot serve.
         InvalidConfig: with one line for each problem found.
     """
-    selected: list[Choice] = []
-    problems = list(contradictions(config.given.get("fine_tuner", {})))
     blame: FtcoreError | None = None
+    selected: list[Choice] = []
     try:
         selected = choices(config, plugins)
     except FtcoreError as error:
         blame = error
-    problems += _asked(config, plugins)
-    if selected:
-        problems += _idle_sections(config, plugins, selected)
+    active = {choice.plugin for choice in selected}
+    problems = [*contradictions(config.given), *_run_name(config), *_output_dir(config)]
+    problems += [problem for name in sorted(active) for problem in config.incomplete.get(name, ())]
+    problems += _asked(config, plugins, active)
+    if blame is None:
+        problems += _idle_sections(config, plugins, active)
     errors = [problem for problem in problems if problem.severity == "error"]
     if blame is not None and not errors:
         raise blame
     if errors:
-        lines = [describe(problem, config.path, config.lines) for problem in errors]
-        raise InvalidConfig(lines + ([str(blame)] if blame else []))
-    return selected, [describe(problem, config.path, config.lines) for problem in problems] + _broken(plugins)
+        raise InvalidConfig(in_order(config.source, errors) + ([str(blame)] if blame else []))
+    return selected, in_order(config.source, problems) + _broken(plugins)
 
 
-def _asked(config: Config, plugins: Plugins) -> Iterator[Problem]:
+def _run_name(config: Config) -> Iterator[Problem]:
+    """What is wrong with the name, prefix and suffix as they are configured."""
+    run = config.run
+    if not (run.name or run.name_prefix or run.name_suffix):
+        return
+    given = next((key for key in ("name", "name_prefix", "name_suffix") if getattr(run, key)), "name")
+    where = f"run.{given}" if config.was_given("run", given) else f"mlflow.run_{given}"
+    try:
+        runs.validate_name(f"{run.name_prefix}{run.name or _SOME_TIME}{run.name_suffix}", f"from {where}")
+    except ConfigError as error:
+        yield Problem(where, f"{error.what}: {error.why}", error.fix)
+
+
+def _output_dir(config: Config) -> Iterator[Problem]:
+    """Whether run directories can be made there, as far as that can be known without trying."""
+    text = config.run.output_dir
+    fix = "Choose another output_dir"
+    try:
+        folder = Path(text).expanduser().absolute()
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            yield Problem("run.output_dir", f"output_dir cannot be {shown(text)}: {folder} is no folder", fix)
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            yield Problem("run.output_dir", f"output_dir cannot be {shown(text)}: {folder} is not writable", fix)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        yield Problem("run.output_dir", f"output_dir cannot be {shown(text)}: {reason}", fix)
+
+
+def _asked(config: Config, plugins: Plugins, active: Iterable[str]) -> Iterator[Problem]:
+    """What the plugins find. One that fails to answer is fatal only where it has a part in the run."""
     for name in plugins.implementing("ftcore_check"):
-        answer = plugins.call("ftcore_check", name, config=config, settings=config.section(name))
-        for problem in answer or ():
-            if not isinstance(problem, Problem):
-                raise PluginError(f"{plugins.get(name)} broke its contract", why="ftcore_check must yield Problems")
-            yield problem
-
-
-def _idle_sections(config: Config, plugins: Plugins, selected: list[Choice]) -> Iterator[Problem]:
-    """Sections whose plugin has no part in this run: nothing that a user wrote is ignored in silence."""
-    active = {choice.plugin for choice in selected}
-    undecided = plugins.serving("formatter") if config.stages.formatter == "auto" else []
-    for name in config.given.keys() & config.sections.keys() - active - set(undecided):
-        record = plugins.get(name)
-        if record is None or not config.given[name] or _EVERY_RUN & set(record.hooks) - {"ftcore_check"}:
+        if name in config.incomplete:
             continue
-        if name == "mlflow" and all(key.startswith("run_name") for key in config.given[name]):
+        try:
+            yield from _answer(config, plugins, name)
+        except FtcoreError as error:
+            yield Problem("", str(error), severity="error" if name in active else "warning")
+
+
+def _answer(config: Config, plugins: Plugins, name: str) -> list[Problem]:
+    answer = plugins.call("ftcore_check", name, config=config, settings=config.section(name))
+    try:
+        found = list(answer or ())
+    except Exception as error:  # a generator raises only now
+        why = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{plugins.get(name)} failed in ftcore_check", why=why) from error
+    if not all(isinstance(problem, Problem) for problem in found):
+        raise plugins.breach(name, "ftcore_check must yield Problems")
+    return found
+
+
+def _idle_sections(config: Config, plugins: Plugins, active: Iterable[str]) -> Iterator[Problem]:
+    """Sections whose plugin has no part in this run: nothing that a user wrote is ignored in silence."""
+    undecided = plugins.serving("formatter") if config.stages.formatter == "auto" else []
+    for name, table in config.given.items():
+        record = plugins.get(name)
+        if record is None or not table or name in active or name in undecided:
+            continue
+        if record.wraps or _LISTENS & set(record.hooks):
+            continue
+        if name == "mlflow" and all(key.startswith("run_name") for key in table):
             continue  # these keys name the run for every tracker
-        serves = " and ".join(record.stages) or "nothing"
-        yield Problem(
-            name, f"[{name}] has no effect: {record} serves {serves}, and this run does not use it", severity="warning"
-        )
+        serves = f"serves {' and '.join(record.stages)}" if record.stages else "serves no stage"
+        message = f"[{name}] has no effect: {record} {serves}, and this run does not use it"
+        yield Problem(name, message, severity="warning")
 
 
 def _broken(plugins: Plugins) -> list[str]:

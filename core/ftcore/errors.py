@@ -80,6 +80,13 @@ class SaveError(FtcoreError):
     exit_code = 7
 
 
+class RecordRefused(FtcoreError):
+    """A tracker will never take this record; a reporter raises it, and the next records are still sent.
+
+    It never ends a run: the user is warned. Whatever else a reporter raises means "not now, try again".
+    """
+
+
 class Interrupted(FtcoreError):
     """The user, or the machine, asked the run to stop (exit code 130)."""
 
@@ -104,17 +111,17 @@ class Problem:
 
 
 class InvalidConfig(ConfigError):
-    """All the problems of one configuration, reported together (exit code 2)."""
+    """All the problems of one configuration, reported together (exit code 2, or that of the errors it gathers)."""
 
-    def __init__(self, lines: Sequence[str]) -> None:
-        self.lines = tuple(lines)
+    def __init__(self, lines: Sequence[str], exit_code: int = ConfigError.exit_code) -> None:
+        self.lines, self.exit_code = tuple(lines), exit_code
         super().__init__("\n".join(lines))
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return InvalidConfig, (self.lines,)
+        return InvalidConfig, (self.lines, self.exit_code)
 
 
 EXIT_CODES: dict[int, str] = {

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 
 from ftcore.contracts import Locator
 from ftcore.errors import ConfigError
+from ftcore.text import short
 
 _PREFIX_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
@@ -37,7 +38,7 @@ def parse(text: str) -> Locator:
         pairs = []
     if not path or not pairs or len(dict(pairs)) < len(pairs):
         raise ConfigError(
-            f'the id "{text}" cannot be read',
+            f'the id "{short(text)}" cannot be read',
             why="behind the question mark stand options like split=train, each once, joined by &",
             fix="Write it as path?option=value&option=value",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftcore.config import CORE_SECTIONS, plugin_sections
+from ftcore.config import CORE_SECTIONS
 from ftcore.plugins import Plugins
 from ftcore.settings.base import Section
 
@@ -13,15 +13,22 @@ _REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)
 
 def config_schema(plugins: Plugins) -> dict[str, Any]:
     """The schema of all sections: ftcore's own and those of the installed plugins."""
-    models = CORE_SECTIONS | plugin_sections(plugins)
+    models = CORE_SECTIONS | plugins.sections
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "ftcore configuration",
         "type": "object",
-        "properties": {name: section_schema(model) for name, model in models.items()},
+        "properties": {name: _or_any_table(model) for name, model in models.items()},
         "required": ["fine_tuner"],
         "additionalProperties": False,
     }
+
+
+def _or_any_table(model: type[Section]) -> dict[str, Any]:
+    try:
+        return section_schema(model)
+    except RecursionError:  # a plugin's settings that contain themselves cannot be written out
+        return {"type": "object", "description": model.__doc__ or ""}
 
 
 def section_schema(model: type[Section]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from ftcore import locators
 from ftcore.config import Config
 from ftcore.contracts import Bid, DataView, Stage
-from ftcore.errors import FormatMismatch, FtcoreError, PluginError
+from ftcore.errors import ConfigError, FormatMismatch, FtcoreError, InvalidConfig, PluginError
 from ftcore.plugins import Plugins
 
 FILES, HUB = "file", "hf"
@@ -37,6 +37,8 @@ def choices(config: Config, plugins: Plugins) -> list[Choice]:
 
     Raises:
         PluginError: a plugin that the configuration names cannot serve its stage.
+        ConfigError: the id of a model or of data cannot be read.
+        InvalidConfig: several of these, one line each.
     """
     found: list[Choice] = []
     errors: list[FtcoreError] = []
@@ -45,8 +47,12 @@ def choices(config: Config, plugins: Plugins) -> list[Choice]:
             found += make(config, plugins)
         except FtcoreError as error:
             errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
     if errors:
-        raise PluginError("\n".join(str(error) for error in errors)) if len(errors) > 1 else errors[0]
+        raise InvalidConfig(
+            list(dict.fromkeys(str(error) for error in errors)), exit_code=min(error.exit_code for error in errors)
+        )
     return found
 
 
@@ -82,12 +88,20 @@ def data_plugin(locator: str, base_dir: Path) -> tuple[str, str]:
     prefix, _ = locators.split_prefix(locator)
     if prefix:
         return prefix, f'the prefix of "{locator}"'
-    path = Path(locators.parse(locator).path).expanduser()
-    if path.exists() or (base_dir / path).exists():
+    path = locators.parse(locator).path
+    if _exists(path, base_dir):
         return FILES, f'"{locator}" is a path that exists'
     if _looks_like_file(locator):
         return FILES, f'"{locator}" is written like a path'
     return HUB, f'"{locator}" is no path here, so it is an id of the Hugging Face Hub'
+
+
+def _exists(path: str, base_dir: Path) -> bool:
+    try:
+        whole = Path(path).expanduser()
+        return whole.exists() or (base_dir / whole).exists()
+    except (OSError, RuntimeError):  # too long a name, a folder that may not be read, no such user's home
+        return False
 
 
 def _looks_like_file(locator: str) -> bool:
@@ -117,8 +131,11 @@ def _loader(config: Config, plugins: Plugins) -> Iterator[Choice]:
     if config.stages.loader == "auto":
         bids = _bids("loader", config, plugins, None)
         if not bids:
+            broken = "; ".join(f"{record}: {record.reason}" for record in plugins.records if record.state == "broken")
             raise PluginError(
-                "no plugin offers to load the model", why="[stages] loader is auto", fix="Name a loader there"
+                "no plugin offers to load the model",
+                why="[stages] loader is auto" + (f", and broken are {broken}" if broken else ""),
+                fix="Install a loader, or name one there",
             )
         yield _best("loader", bids)
     else:
@@ -137,6 +154,7 @@ def _model(config: Config, plugins: Plugins) -> Iterator[Choice]:
     model_id = config.fine_tuner.base_model_id
     prefix, _ = locators.split_prefix(model_id)
     if prefix:
+        _parse(config, "base_model_id")
         plugins.require("model", prefix, config.locate("fine_tuner.base_model_id") + ": base_model_id's prefix")
         yield Choice("model", prefix, f'the prefix of "{model_id}"')
     else:
@@ -147,9 +165,18 @@ def _data(config: Config, plugins: Plugins) -> Iterator[Choice]:
     for key in ("training_data_id", "validation_data_id"):
         locator = getattr(config.fine_tuner, key)
         if locator is not None:
+            _parse(config, key)
             name, why = data_plugin(locator, config.path.parent)
             plugins.require("data", name, f"{config.locate(f'fine_tuner.{key}')}: {key}'s data source")
             yield Choice("data", name, f"{key}: {why}")
+
+
+def _parse(config: Config, key: str) -> None:
+    try:
+        locators.parse(getattr(config.fine_tuner, key))
+    except ConfigError as error:
+        place = config.locate(f"fine_tuner.{key}")
+        raise ConfigError(f"{place}: {key}: {error.what}", why=error.why, fix=error.fix) from None
 
 
 def _reporters(config: Config, plugins: Plugins) -> Iterator[Choice]:
@@ -180,7 +207,7 @@ def _bids(stage: Stage, config: Config, plugins: Plugins, data: DataView | None)
         if isinstance(answer, Bid) and name in plugins.serving(stage):
             bids.append((answer, name))
         elif answer is not None:
-            raise PluginError(f"{plugins.get(name)} broke its contract", why=f"its bid for {stage} is not a Bid")
+            raise plugins.breach(name, f"ftcore_bid must return a Bid or None and returned a {type(answer).__name__}")
     return sorted(bids, key=lambda offer: offer[0].rank, reverse=True)
 
 

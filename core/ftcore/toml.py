@@ -1,12 +1,13 @@
 """Reading TOML, and finding the line of a key again.
 
-tomli gives values without positions, so the lines are found by a scan of the text: table headers and `key =` at the
-start of a line, strings and arrays over several lines skipped. A key inside an inline table has its table's line.
+tomli gives values without positions, so the lines are found by a scan over the tokens of a text that tomli has already
+accepted: it only has to tell strings, comments, brackets and keys apart.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,60 @@ import tomli
 
 from ftcore.errors import ConfigError
 
-_HEADER = re.compile(r"^\s*\[\[?\s*(?P<name>[^\[\]]+?)\s*\]\]?\s*(#.*)?$")
-_KEY = re.compile(
-    r"""^\s*(?P<key>(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
-)
-_PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
 _SHOWN = 120
+_LARGEST = 16 * 2**20  # bytes; a model's weights given by mistake would fill the memory before anything is said
+_DEEPEST = 16
+
+_TOKEN = re.compile(
+    r'''
+    (?P<string>"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|'[^'\n]*')
+    |(?P<comment>\#[^\n]*)
+    |(?P<newline>\n)
+    |(?P<open>[\[{])
+    |(?P<close>[\]}])
+    |(?P<equals>=)
+    |(?P<bare>[A-Za-z0-9_-]+)
+    |(?P<other>.)
+    ''',
+    re.VERBOSE | re.DOTALL,
+)
+
+_PLAIN = {
+    "Cannot overwrite a value": "a key stands there twice",
+    "Invalid value": "this is no value; texts stand in quotes, true and false are written small",
+    "Illegal character '\\n'": "a text in quotes ends on the line where it begins (three quotes open a longer one)",
+    "Unescaped '\\' in a string": "a backslash in double quotes is written twice, or the text in single quotes",
+    'Expected \'"""\'': 'a text that was opened with """ is not closed',
+    "Expected \"'''\"": "a text that was opened with ''' is not closed",
+}
+_TWICE = re.compile(r"Cannot declare \((?P<parts>.*)\) twice")
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The values of a TOML file, and the line (from 1) of each `section.key`.
+    """The values of a TOML file, and the line (from 1) of each `section` and `section.key`.
 
     Raises:
         ConfigError: the file cannot be read, is not UTF-8, or is not TOML.
     """
+    text = _text(path)
     try:
-        text = path.read_bytes().decode("utf-8")
+        values = tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        raise ConfigError(_syntax_message(path, text, error)) from None
+    except RecursionError:
+        raise _too_deep(path) from None
+    except ValueError as error:  # an integer longer than Python converts
+        raise ConfigError(f"{path} has a number with too many digits", why=str(error).partition(";")[0]) from None
+    if _depth(values) > _DEEPEST:
+        raise _too_deep(path)
+    return values, key_lines(text)
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ConfigError(f"{path} is too large for a configuration", fix="Name a TOML file of at most 16 MiB")
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")  # Windows' editors write that mark
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}", fix="Check the path") from None
     except IsADirectoryError:
@@ -42,62 +81,83 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
             why=f"byte {error.start} is 0x{error.object[error.start]:02x}",
             fix="Save it as UTF-8",
         ) from None
-    try:
-        values = tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
-        raise ConfigError(_syntax_message(path, text, error)) from None
-    except RecursionError:
-        raise ConfigError(f"{path} is nested too deeply", fix="A configuration needs two levels") from None
-    return values, key_lines(text)
+
+
+def _too_deep(path: Path) -> ConfigError:
+    return ConfigError(f"{path} is nested too deeply", fix="A configuration has sections, and keys in them")
+
+
+def _depth(values: Any) -> int:
+    """How deep tables and lists lie in each other; without recursion, which is what it protects from."""
+    deepest, level = 0, [values]
+    while level:
+        deepest += 1
+        children = (value.values() if isinstance(value, dict) else value for value in level)
+        level = [item for items in children for item in items if isinstance(item, dict | list)]
+    return deepest
 
 
 def _syntax_message(path: Path, text: str, error: tomli.TOMLDecodeError) -> str:
-    # tomli says "at end of document" without a position there; its lines count from 1.
-    lines = text.splitlines() or [""]
-    line = min(error.lineno, len(lines))
-    shown = lines[line - 1].strip()
+    # An error at the end of the text may lie behind its last line.
+    lines = text.split("\n")
+    shown = lines[min(error.lineno, len(lines)) - 1].strip()
     if len(shown) > _SHOWN:
-        shown = shown[:_SHOWN] + "…"
-    return f"{path}:{error.lineno}:{error.colno}: not valid TOML: {error.msg}. The line is: {shown}"
+        start = max(0, error.colno - _SHOWN // 2)
+        shown = "…" * bool(start) + shown[start : start + _SHOWN] + "…"
+    shown = "".join(char if char.isprintable() else "�" for char in shown)
+    twice = _TWICE.fullmatch(error.msg)
+    reason = _PLAIN.get(error.msg, error.msg[:1].lower() + error.msg[1:])
+    if twice:
+        reason = f"the section [{'.'.join(_strings(twice['parts']))}] stands there twice"
+    return f"{path}:{error.lineno}:{error.colno}: not valid TOML: {reason}. The line is: {shown}"
+
+
+def _strings(parts: str) -> list[str]:
+    return [part.strip(" '\"") for part in parts.split(",") if part.strip()]
 
 
 def key_lines(text: str) -> dict[str, int]:
-    """The line, from 1, of every table (`section`) and key (`section.key`) in a TOML text."""
+    """The line, from 1, of every table (`section`) and key (`section.key`) in a valid TOML text.
+
+    A key inside an inline table or an array has the line of the key that holds it.
+    """
     lines: dict[str, int] = {}
     section: tuple[str, ...] = ()
-    closing = ""  # the delimiter that ends the multi-line string we are in
-    depth = 0  # how many brackets of a multi-line array are open
-    for number, line in enumerate(text.splitlines(), start=1):
-        if closing:
-            closing = "" if closing in line else closing
-            continue
-        if depth:
-            depth += _bracket_balance(line)
-            continue
-        if header := _HEADER.match(line):
-            section = _parts(header["name"])
-            lines.setdefault(".".join(section), number)
-        elif key := _KEY.match(line):
-            path = (*section, *_parts(key["key"]))
-            for length in range(1, len(path) + 1):
-                lines.setdefault(".".join(path[:length]), number)
-            value = line[key.end() :]
-            closing = _unclosed_string(value)
-            depth = 0 if closing else max(0, _bracket_balance(value))
+    for number, is_header, path in _statements(text):
+        if is_header:
+            section = path
+        whole = path if is_header else (*section, *path)
+        for length in range(1, len(whole) + 1):
+            lines.setdefault(".".join(whole[:length]), number)
     return lines
 
 
-def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip("\"'") for part in _PART.findall(dotted))
+def _statements(text: str) -> Iterator[tuple[int, bool, tuple[str, ...]]]:
+    """Each statement's line, whether it is a table's header, and the parts of its key."""
+    number, depth, start = 1, 0, 1
+    parts: list[str] = []
+    is_header = in_value = False
+    for token in _TOKEN.finditer(text.replace("\r\n", "\n")):
+        kind, word = token.lastgroup, token[0]
+        if kind == "newline" and not depth:
+            if parts:
+                yield start, is_header, tuple(parts)
+            parts, is_header, in_value = [], False, False
+        elif in_value:
+            depth += {"open": 1, "close": -1}.get(kind or "", 0)
+        elif kind == "open":
+            is_header = True
+        elif kind == "equals":
+            in_value = True
+        elif kind in ("bare", "string"):
+            start = number
+            parts.append(_key(word))
+        number += word.count("\n")
+    if parts:
+        yield start, is_header, tuple(parts)
 
 
-def _unclosed_string(value: str) -> str:
-    for quotes in ('"""', "'''"):
-        if value.count(quotes) % 2:
-            return quotes
-    return ""
-
-
-def _bracket_balance(line: str) -> int:
-    bare = re.sub(r'"(?:\\.|[^"\\])*"|\'[^\']*\'', "", line).split("#", 1)[0]
-    return bare.count("[") + bare.count("{") - bare.count("]") - bare.count("}")
+def _key(word: str) -> str:
+    if word[0] == '"' and "\\" in word:
+        return str(next(iter(tomli.loads(f"{word} = 0"))))
+    return word.strip("\"'")

@@ -63,6 +63,9 @@ def _register_plugins_commands(group: click.Group) -> None:
             plugins.call("ftcore_register_commands", name, cli=group, settings=None)
         except FtcoreError as error:
             click.echo(f"warning: {error}", err=True)
+        for taken in group.commands.keys() & COMMANDS.keys():
+            del group.commands[taken]
+            click.echo(f"warning: {plugins.get(name)} cannot replace ftcore's command '{taken}'", err=True)
 
 
 def _epilog() -> str:

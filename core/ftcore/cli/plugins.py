@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ftcore.cli.options import config_argument, set_option
+from ftcore.secrets import mask
 
 
 @click.group(invoke_without_command=True)
@@ -29,7 +30,7 @@ def plugins(ctx: click.Context) -> None:
             reasons.append(f"{record.name} is {record.state}: {record.reason}")
     _table(rows)
     for reason in reasons:
-        click.echo(reason)
+        click.echo(mask(reason))
 
 
 @plugins.command()
@@ -53,5 +54,5 @@ def why(config: Path, overrides: tuple[str, ...]) -> None:
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        cells = [mask(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
         click.echo("  ".join(cells).rstrip())

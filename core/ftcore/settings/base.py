@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 import tomli
@@ -18,11 +20,13 @@ class RawText(str):
 class Section(BaseModel):
     """Base of all sections, also of the plugins' own.
 
-    Types are strict: `epochs = "30"` is an error, not 30. A field whose type admits None takes `"null"` for it.
+    Types are strict: `epochs = "30"` is an error, not 30; what TOML has no type for (a `Path`, a tuple, an enum) is read
+    from a text or a list. A field whose type admits None takes `"null"` for it.
     Document each field with a docstring under it; the docstrings become the configuration reference and the schema.
     """
 
     model_config = ConfigDict(
+        allow_inf_nan=False,
         extra="forbid",
         frozen=True,
         strict=True,
@@ -32,12 +36,16 @@ class Section(BaseModel):
         hide_input_in_errors=True,
     )
 
+    @classmethod
+    def read(cls, table: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a table as the fields want them, unknown keys and wrong values left as they are."""
+        fields = cls.model_fields
+        return {key: _typed(fields[key], value) if key in fields else value for key, value in table.items()}
+
     @model_validator(mode="before")
     @classmethod
-    def _read_text(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        return {key: _typed(cls.model_fields.get(key), value) for key, value in data.items()}
+    def _read_table(cls, data: Any) -> Any:
+        return cls.read(data) if isinstance(data, dict) else data
 
     def view(self, section: type[ViewT]) -> ViewT:
         """The part of these settings that `section` describes, keeping what was set and what was defaulted."""
@@ -45,32 +53,62 @@ class Section(BaseModel):
         return cast(ViewT, section.model_construct(_fields_set=self.model_fields_set & values.keys(), **values))
 
 
-def _typed(field: FieldInfo | None, value: Any) -> Any:
+def _typed(field: FieldInfo, value: Any) -> Any:
     """The value as the field wants it: "null" is None where None is allowed, raw text takes the field's type."""
-    if field is None or not isinstance(value, str):
+    if not isinstance(value, str | list | dict):
         return value
     if value == "null" and admits_none(field):
         return None
-    return _from_text(field, value) if isinstance(value, RawText) else value
+    return _from_text(field, value) if isinstance(value, RawText) else _from_toml(field, value)
 
 
 def _from_text(field: FieldInfo, text: RawText) -> Any:
-    adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
+    as_toml = _toml_value(text)
+    if isinstance(as_toml, list | dict) and _fits(field, as_toml):
+        return _from_toml(field, as_toml)  # before a field that takes a text or a list takes it for a text
     try:
-        return adapter.validate_python(str(text), strict=False)
+        return _adapter(field).validate_python(str(text), strict=False)
+    except ValidationError:
+        return str(text) if as_toml is None else as_toml
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomli.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _from_toml(field: FieldInfo, value: Any) -> Any:
+    """The value itself, or what it stands for where TOML has no such type; a wrong value is left as it is."""
+    adapter = _adapter(field)
+    try:
+        adapter.validate_python(value, strict=True)
+        return value
     except ValidationError:
         pass
     try:
-        return tomli.loads(f"value = {text}")["value"]
-    except tomli.TOMLDecodeError:
-        return str(text)
+        return adapter.validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError:
+        return value
+
+
+def _fits(field: FieldInfo, value: Any) -> bool:
+    try:
+        _adapter(field).validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
+    return TypeAdapter(field.rebuild_annotation())
 
 
 def admits_none(field: FieldInfo) -> bool:
     """Whether None is one of the field's values."""
-    adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
     try:
-        adapter.validate_python(None)
+        _adapter(field).validate_python(None)
     except ValidationError:
         return False
     return True

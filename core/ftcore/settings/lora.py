@@ -21,7 +21,9 @@ class LoraSettings(Section):
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """The share of the adapter's inputs that is dropped in training."""
 
-    target_modules: Annotated[list[str], Field(min_length=1)] | Literal["all-linear"] = [
+    target_modules: (
+        Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | Literal["all-linear"]
+    ) = [
         "q_proj",
         "k_proj",
         "v_proj",

@@ -12,7 +12,7 @@ from ftcore.settings.base import Section
 class ModelSettings(Section):
     """The model keys of `[fine_tuner]`."""
 
-    base_model_id: Annotated[str, Field(min_length=1)]
+    base_model_id: Annotated[str, Field(min_length=1, max_length=4096)]
     """The model to start from: a Hugging Face model id, a local folder, a GGUF file, or `prefix:locator` for a plugin."""
 
     max_sequence_length: Annotated[int, Field(ge=8, le=10_000_000)] = 4096

@@ -12,7 +12,7 @@ from ftcore.settings.base import Section
 class RunSettings(Section):
     """The `[run]` section."""
 
-    output_dir: Annotated[str, Field(min_length=1)] = "runs"
+    output_dir: Annotated[str, Field(min_length=1, max_length=4096)] = "runs"
     """The folder that holds the run directories; relative to where the command is started."""
 
     name: Annotated[str, Field(min_length=1)] | None = None

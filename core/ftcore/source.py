@@ -1,0 +1,43 @@
+"""Where each key of a configuration was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ftcore.errors import Problem
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file and the command line that a configuration comes from.
+
+    Attributes:
+        path: the file.
+        lines: the line in it, from 1, of each `section` and `section.key`.
+        overridden: the keys, as `section.key`, whose value came from `--set`.
+    """
+
+    path: Path
+    lines: Mapping[str, int] = field(default_factory=dict)
+    overridden: frozenset[str] = frozenset()
+
+    def place(self, where: str) -> str:
+        """`file:line` of a key or of the section around it, `--set section.key`, or the file alone."""
+        if where in self.overridden:
+            return f"--set {where}"
+        line = self.line(where)
+        return f"{self.path}:{line}" if line else str(self.path)
+
+    def line(self, where: str) -> int:
+        """The line of a key or of the section around it; 0 where the file has neither."""
+        while where and where not in self.lines:
+            where = where.rpartition(".")[0]
+        return self.lines.get(where, 0)
+
+    def describe(self, problem: Problem) -> str:
+        """A problem as one line, with its place."""
+        fix = f". {problem.fix}" if problem.fix else ""
+        warning = "warning: " if problem.severity == "warning" else ""
+        return f"{self.place(problem.where)}: {warning}{problem.message}{fix}"

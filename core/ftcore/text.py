@@ -1,0 +1,27 @@
+"""Values of any length and content, as one readable piece of a message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LONGEST = 60
+"""Characters of a value that a message shows."""
+
+
+def shown(value: Any) -> str:
+    """A value for a message, as TOML would write it, cut where it is long."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{short(value)}"'
+    if isinstance(value, list):
+        return short("[" + ", ".join(shown(item) for item in value[:LONGEST]) + "]")
+    if isinstance(value, dict):
+        return short("{ " + ", ".join(f"{key} = {shown(item)}" for key, item in value.items()) + " }")
+    return short(str(value))
+
+
+def short(text: str) -> str:
+    """A text on one line, cut where it is long."""
+    cut = text[:LONGEST].replace("\n", "\\n").replace("\t", "\\t")
+    return "".join(char if char.isprintable() else "�" for char in cut) + ("…" if len(text) > LONGEST else "")

@@ -1,0 +1,170 @@
+"""What pydantic finds wrong, as problems that a user can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ftcore.errors import Problem
+from ftcore.settings.base import Section
+from ftcore.text import LONGEST, short, shown
+
+_FEW = 12
+
+_ELSEWHERE = {
+    "r": "rank",
+    "lora_r": "rank",
+    "lora_rank": "rank",
+    "alpha": "lora_alpha",
+    "lora_target_modules": "target_modules",
+    "model": "base_model_id",
+    "model_name": "base_model_id",
+    "model_name_or_path": "base_model_id",
+    "base_model": "base_model_id",
+    "dataset": "training_data_id",
+    "dataset_name": "training_data_id",
+    "eval_dataset": "validation_data_id",
+    "max_seq_length": "max_sequence_length",
+    "max_length": "max_sequence_length",
+    "cutoff_len": "max_sequence_length",
+    "sequence_len": "max_sequence_length",
+    "num_epochs": "epochs",
+    "num_train_epochs": "epochs",
+    "lr": "learning_rate",
+    "micro_batch_size": "device_train_batch_size",
+    "per_device_train_batch_size": "device_train_batch_size",
+    "per_device_eval_batch_size": "device_validation_batch_size",
+    "gradient_accumulation_steps": "grad_accumulation",
+    "gradient_checkpointing": "use_gradient_checkpointing",
+    "flash_attention": "use_flash_attention",
+    "lr_scheduler": "lr_scheduler_type",
+    "optim": "optimizer",
+    "logging_steps": "log_steps",
+    "logging_first_step": "log_first_step",
+    "torch_dtype": "dtype",
+    "sample_packing": "packing",
+    "train_on_inputs": "train_on_responses_only",
+    "hub_model_id": "push_to_hub",
+}
+"""What other fine-tuners call the keys of `[fine_tuner]`."""
+
+
+def problems(
+    section: str, table: Mapping[str, Any], models: Mapping[str, type[Section]], error: ValidationError
+) -> Iterator[Problem]:
+    """One problem for each key that pydantic refused.
+
+    Args:
+        section: the section's name.
+        table: its values.
+        models: all known sections, for keys that belong elsewhere.
+        error: what its model raised.
+    """
+    by_key: dict[str, list[ErrorDetails]] = {}
+    for details in error.errors(include_url=False):
+        by_key.setdefault(str(details["loc"][0]) if details["loc"] else "", []).append(details)
+    for key, group in by_key.items():
+        where = f"{section}.{key}" if key else section
+        if not key:
+            yield Problem(where, f"[{section}] is not allowed: {_wanted(group)}")
+        elif group[0]["type"] == "extra_forbidden":
+            yield _unknown_key(where, section, key, models)
+        elif group[0]["type"] == "missing":
+            yield Problem(where, f"[{section}] has no {key}, which is required", f'Add {key} = "…"')
+        else:
+            yield Problem(where, f"{where} = {shown(table.get(key))} is not allowed: {_wanted(group)}")
+
+
+_OF_ANOTHER_TYPE = ("_type", "literal_error", "enum", "int_from_float")
+
+
+def _wanted(group: Sequence[ErrorDetails]) -> str:
+    # A union reports errors for each of its members. Where the value has the type of one, that member's errors say what
+    # is wrong; else they say together what is allowed.
+    nearest = [details for details in group if _at(details) or not details["type"].endswith(_OF_ANOTHER_TYPE)] or group
+    own_words = [_own_words(details) for details in nearest if details["type"] in ("value_error", "assertion_error")]
+    if own_words:
+        return " and ".join(own_words)
+    rules = dict.fromkeys(rule + _at(details) for details in nearest for rule in _rules(details))
+    if "a number" in rules:
+        rules.pop("an integer", None)
+    return "it must not be empty" if [*rules] == ["not empty"] else "it must be " + _either([*rules])
+
+
+def _either(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _at(details: ErrorDetails) -> str:
+    inside = [part for part in details["loc"][1:] if isinstance(part, int)]
+    return f" (item {inside[0] + 1})" if inside else ""
+
+
+def _own_words(details: ErrorDetails) -> str:
+    message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return message[:1].lower() + message[1:] + _at(details)
+
+
+def _rules(details: ErrorDetails) -> list[str]:
+    """What a value must be, to stand behind "it must be"."""
+    context: Mapping[str, Any] = details.get("ctx", {})
+    match details["type"]:
+        case "int_type" | "int_parsing" | "int_from_float":
+            return ["an integer"]
+        case "float_type" | "float_parsing":
+            return ["a number"]
+        case "finite_number":
+            return ["a finite number"]
+        case "bool_type" | "bool_parsing":
+            return ["true", "false"]
+        case "string_type":
+            return ["a text in quotes"]
+        case "list_type" | "tuple_type" | "set_type":
+            return ["a list"]
+        case "dict_type" | "model_type" | "dataclass_type":
+            return ["a table"]
+        case "literal_error" | "enum":
+            return str(context["expected"]).replace("'", '"').replace(" or ", ", ").split(", ")
+        case "greater_than":
+            return [f"more than {_number(context['gt'])}"]
+        case "greater_than_equal":
+            return [f"at least {_number(context['ge'])}"]
+        case "less_than":
+            return [f"less than {_number(context['lt'])}"]
+        case "less_than_equal":
+            return [f"at most {_number(context['le'])}"]
+        case "string_too_short" | "too_short" if context["min_length"] == 1:
+            return ["not empty"]
+        case "string_too_short":
+            return [f"at least {context['min_length']} characters long"]
+        case "string_too_long":
+            return [f"at most {context['max_length']} characters long"]
+        case "too_short":
+            return [f"a list of at least {context['min_length']} items"]
+        case "too_long":
+            return [f"a list of at most {context['max_length']} items"]
+    return [f"otherwise ({_own_words(details)})"]
+
+
+def _number(value: Any) -> str:
+    return str(int(value)) if value == int(value) else str(value)
+
+
+def _unknown_key(where: str, section: str, key: str, models: Mapping[str, type[Section]]) -> Problem:
+    own = models[section].model_fields
+    homes = [name for name, model in models.items() if key in model.model_fields]
+    if section == "fine_tuner" and key in _ELSEWHERE:
+        fix = f"It is called {_ELSEWHERE[key]} here"
+    elif homes:
+        fix = f"It belongs under {' or '.join(f'[{name}]' for name in homes)}"
+    elif close := get_close_matches(key[:LONGEST], own, n=1, cutoff=0.6):
+        fix = f"Did you mean {close[0]}?"
+    elif len(own) <= _FEW:
+        fix = f"Keys of [{section}]: {', '.join(own) or 'none'}"
+    else:
+        fix = "`ftcore schema` lists the keys"
+    return Problem(where, f"[{section}] has no key '{short(key)}'", fix)
