@@ -123,6 +123,7 @@ class Examples:
         tokenizer: the tokenizer, its chat template set.
         settings: the data keys of `[fine_tuner]`.
         max_length: the longest sequence in tokens.
+        samples: how many of the first validation conversations to return with the prepared data.
     """
 
     train: Dataset
@@ -131,6 +132,7 @@ class Examples:
     tokenizer: PreTrainedTokenizerBase
     settings: DataSettings
     max_length: int
+    samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,9 @@ class RunRecord:
 class Reporter(Protocol):
     """Sends a run's records to a tracker. All methods are called from one thread of its own, in order.
 
-    Whatever a method raises is caught: the record is kept and offered again, and training goes on.
+    Whatever a method raises is caught and training goes on. `ftcore.errors.RecordRefused` means that this record will
+    never be taken: the user is warned and the next one follows. After anything else the record is kept and offered
+    again, so a method must be safe to call again with the same record.
     """
 
     def start(self, record: RunRecord) -> str | None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from ftcore.config import Config
+    from ftcore.settings.audit import AuditSettings
     from ftcore.settings.base import Section
     from ftcore.settings.logging import LoggingSettings
     from ftcore.settings.lora import LoraSettings
@@ -140,7 +141,12 @@ def ftcore_make_formatter(data: DataView, settings: Any) -> Formatter:
 
 @hookspec(firstresult=True)
 def ftcore_make_trainer(
-    run: Run, training: TrainingSettings, logging: LoggingSettings, saving: SavingSettings, settings: Any
+    run: Run,
+    training: TrainingSettings,
+    logging: LoggingSettings,
+    saving: SavingSettings,
+    audit: AuditSettings,
+    settings: Any,
 ) -> Trainer:
     """The object that prepares examples, fits and evaluates.
 

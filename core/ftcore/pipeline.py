@@ -125,6 +125,7 @@ def _train(active: ActiveRun, config: Config, stages: Stages, reporting: Reporti
             tokenizer=tokenizer,
             settings=settings.view(DataSettings),
             max_length=settings.max_sequence_length,
+            samples=config.run.sample_answers,
         )
     )
     facts = _audit(active, config, prepared, tokenizer)

@@ -145,6 +145,7 @@ class Stages:
             training=settings.view(TrainingSettings),
             logging=settings.view(LoggingSettings),
             saving=settings.view(SavingSettings),
+            audit=self._config.audit,
         )
 
     def reporters(self, run: Run) -> Mapping[str, Callable[[], Reporter]]:

@@ -1,1 +1,56 @@
-"""Under construction."""
+"""Supervised fine-tuning with TRL's SFTTrainer, on examples that ftcore has tokenized and labelled itself."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from ftcore import hookimpl
+from ftcore.contracts import Run, Trainer
+from ftcore.errors import Problem
+from ftcore.settings.audit import AuditSettings
+from ftcore.settings.logging import LoggingSettings
+from ftcore.settings.saving import SavingSettings
+from ftcore.settings.training import TrainingSettings
+from ftcore_sft.optimizers import OPTIMIZERS
+from ftcore_sft.settings import SftSettings
+
+if TYPE_CHECKING:
+    from ftcore.config import Config
+
+
+@hookimpl
+def ftcore_settings() -> type[SftSettings]:
+    return SftSettings
+
+
+@hookimpl
+def ftcore_check(config: Config) -> Iterator[Problem]:
+    """The optimizer's name, and the packages."""
+    if config.stages.trainer != "sft":
+        return
+    name = config.fine_tuner.optimizer
+    if name not in OPTIMIZERS:
+        close = get_close_matches(name, OPTIMIZERS, n=1)
+        fix = f"Did you mean {close[0]}?" if close else "Use for example adamw_torch or paged_adamw_8bit"
+        yield Problem("fine_tuner.optimizer", f'there is no optimizer "{name}"', fix)
+    missing = [package for package in ("trl", "datasets") if importlib.util.find_spec(package) is None]
+    if missing:
+        yield Problem("stages.trainer", f"training needs {', '.join(missing)}", "Run: pip install 'ftcore[train]'")
+
+
+@hookimpl
+def ftcore_make_trainer(
+    run: Run,
+    training: TrainingSettings,
+    logging: LoggingSettings,
+    saving: SavingSettings,
+    audit: AuditSettings,
+    settings: SftSettings,
+) -> Trainer:
+    """The trainer for any causal language model and tokenizer."""
+    from ftcore_sft.trainer import SupervisedTrainer
+
+    return SupervisedTrainer(run, training, logging, saving, audit, settings)

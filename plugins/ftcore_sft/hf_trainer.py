@@ -1,0 +1,102 @@
+"""TRL's SFTTrainer with ftcore's loss, order of examples and evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+from trl import SFTTrainer
+
+from ftcore.contracts import Observer
+from ftcore_sft.collate import Collator
+from ftcore_sft.loss import SupervisedLoss
+from ftcore_sft.sampler import LengthGroupedSampler
+
+
+class FtcoreSFTTrainer(SFTTrainer):  # type: ignore[misc]
+    """Trains on prepared examples.
+
+    Args:
+        supervised_loss: computes the loss of a batch.
+        lengths: of the training examples in tokens, to batch similar ones together; None for a random order.
+    """
+
+    def __init__(self, *args: Any, supervised_loss: SupervisedLoss, lengths: list[int] | None, **kwargs: Any) -> None:
+        self._supervised_loss, self._lengths = supervised_loss, lengths
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = True  # compute_loss below divides by the tokens of all accumulated batches
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        loss, count = self._supervised_loss(model, inputs)
+        loss = loss / (num_items_in_batch if num_items_in_batch is not None else count)
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            loss = (
+                loss * self.accelerator.num_processes
+            )  # gradients are averaged over processes, tokens counted over all
+        return (loss, {}) if return_outputs else loss
+
+    def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
+        """The mean loss per supervised token; unlike a mean over batches it does not depend on the batch size."""
+        model, was_training = self.model, self.model.training
+        model.eval()
+        total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        with torch.no_grad():
+            for batch in self.get_eval_dataloader():
+                batch = self._prepare_inputs(batch)
+                with self.compute_loss_context_manager():
+                    loss, count = self._supervised_loss(self.model, batch)
+                total += torch.stack([loss.double(), count.double()])
+        total = self.accelerator.reduce(total)
+        model.train(was_training)
+        metrics = {f"{metric_key_prefix}_loss": float(total[0] / total[1].clamp(min=1))}
+        self.log(dict(metrics))
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self._lengths is None:
+            return super()._get_train_sampler(train_dataset)
+        return LengthGroupedSampler(
+            self._lengths, self._train_batch_size * self.accelerator.num_processes, self.args.seed
+        )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        super(SFTTrainer, self).log(logs, start_time)  # without TRL's token metrics, which compute_loss here skips
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """ftcore writes the card."""
+
+
+class ObserverCallback(TrainerCallback):  # type: ignore[misc]
+    """Passes the trainer's events to ftcore."""
+
+    def __init__(self, observer: Observer, collator: Collator) -> None:
+        self._observer, self._collator = observer, collator
+        self._tokens = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._observer.begin(state.max_steps, state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._observer.step(state.global_step, self._collator.tokens - self._tokens)
+        self._tokens = self._collator.tokens
+        if self._observer.should_stop():
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        metrics = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}
+        if state.is_world_process_zero and metrics and not _CLOSING & metrics.keys():
+            self._observer.log(state.global_step, metrics)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        from pathlib import Path
+
+        self._observer.checkpoint(state.global_step, Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+_CLOSING = {"train_runtime", "total_flos"}
+"""Metrics of the whole run, which belong to no step; the run's summary has them."""

@@ -1,0 +1,78 @@
+"""Which tokens are trained on: the assistant's turns, found by the markers that open turns.
+
+A token is supervised from the end of an `answer_part` up to the beginning of the next `question_part`, so the
+end-of-turn tokens behind an answer are learned too: a model that never sees them never stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ftcore_sft.markers import Markers
+
+IGNORED = -100
+
+
+def labels_by_ids(flat: Any, offsets: Any, markers: Markers) -> tuple[Any, Any]:
+    """Labels of many rows at once.
+
+    Args:
+        flat: int64 array, the rows' tokens end to end, shape [tokens].
+        offsets: int64 array, where each row begins, and the end of the last; shape [rows + 1].
+        markers: with their tokens.
+
+    Returns:
+        The labels, shape [tokens], and how many answer markers each row has, shape [rows].
+    """
+    import numpy as np
+
+    answers = _occurrences(flat, offsets, markers.answer_ids)
+    questions = _occurrences(flat, offsets, markers.question_ids)
+    # What holds from each position on: 1 behind an answer marker, -1 at a question marker and at a row's start.
+    events: Any = np.zeros(len(flat) + 1, dtype=np.int8)
+    events[offsets[:-1]] = -1
+    events[questions] = -1
+    events[answers + len(markers.answer_ids)] = 1
+    events[offsets[1:-1]] = -1  # an answer marker at the very end of a row opens nothing in the next
+    last = np.maximum.accumulate(np.where(events != 0, np.arange(len(events)), 0))
+    supervised = (events[last] == 1)[: len(flat)]
+    counts = np.bincount(np.searchsorted(offsets, answers, side="right") - 1, minlength=len(offsets) - 1)
+    return np.where(supervised, flat, IGNORED), counts
+
+
+def _occurrences(flat: Any, offsets: Any, marker: Sequence[int]) -> Any:
+    """Where the marker's tokens begin, never across the border of two rows."""
+    import numpy as np
+
+    width = len(marker)
+    if len(flat) < width:
+        return np.empty(0, dtype=np.int64)
+    hits = flat[: len(flat) - width + 1] == marker[0]
+    for shift in range(1, width):
+        hits = hits & (flat[shift : len(flat) - width + 1 + shift] == marker[shift])
+    starts = np.flatnonzero(hits)
+    row = np.searchsorted(offsets, starts, side="right")
+    return starts[starts + width <= offsets[row]]
+
+
+def labels_by_text(text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]], markers: Markers) -> list[int]:
+    """Labels of one row whose tokens merge across a marker's edge, found in the text.
+
+    Args:
+        text: the rendered conversation.
+        ids: its tokens.
+        spans: the characters [start, end) that each token covers.
+    """
+    labels = [IGNORED] * len(ids)
+    position = 0
+    while (start := text.find(markers.answer, position)) >= 0:
+        start += len(markers.answer)
+        end = text.find(markers.question, start)
+        end = len(text) if end < 0 else end
+        for index, (token_start, token_end) in enumerate(spans):
+            # A token that reaches over the answer's start belongs to it; one that reaches over its end does not.
+            if token_end > start and token_start < end and token_end > token_start:
+                labels[index] = ids[index]
+        position = end
+    return labels

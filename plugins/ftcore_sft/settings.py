@@ -1,0 +1,25 @@
+"""The `[sft]` section."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ftcore.settings import Section
+
+
+class SftSettings(Section):
+    """Options of the supervised trainer beyond `[fine_tuner]`."""
+
+    eval_steps: Annotated[int, Field(ge=1)] | None = None
+    """Evaluate every so many optimizer steps. Null evaluates after each epoch."""
+
+    group_by_length: bool = True
+    """Batch rows of similar length together, in random order otherwise: less padding, the same examples per epoch."""
+
+    optimizer_fallback: bool = True
+    """Where `optimizer` cannot run on this machine, use the nearest one that can and say so. False stops instead."""
+
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients are scaled down to this norm; 0 leaves them alone."""

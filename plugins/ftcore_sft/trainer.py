@@ -1,0 +1,183 @@
+"""Supervised fine-tuning, as ftcore's pipeline calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftcore.contracts import Conversation, Examples, FitResult, Observer, Prepared, Run
+from ftcore.errors import DataError, TrainingError
+from ftcore.settings.audit import AuditSettings
+from ftcore.settings.logging import LoggingSettings
+from ftcore.settings.saving import SavingSettings
+from ftcore.settings.training import TrainingSettings
+from ftcore_sft.markers import Markers, derived_markers, given_markers
+from ftcore_sft.packing import pack
+from ftcore_sft.prepare import Recipe, Tally, prepare
+from ftcore_sft.settings import SftSettings
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+_SAMPLE_TOKENS = 64
+
+
+class SupervisedTrainer:
+    """Implements `ftcore.contracts.Trainer`."""
+
+    def __init__(
+        self,
+        run: Run,
+        training: TrainingSettings,
+        logging: LoggingSettings,
+        saving: SavingSettings,
+        audit: AuditSettings,
+        settings: SftSettings,
+    ) -> None:
+        self._run, self._training, self._logging, self._saving = run, training, logging, saving
+        self._audit, self._settings = audit, settings
+        self._tokenizer: Any = None
+        self._trainer: Any = None
+
+    def prepare(self, examples: Examples) -> Prepared:
+        self._tokenizer = examples.tokenizer
+        markers = self._markers(examples.tokenizer)
+        recipe = Recipe(examples.formatter, examples.tokenizer, markers, examples.max_length)
+        num_proc = examples.settings.dataset_num_proc
+        train, tally = prepare(examples.train, recipe, num_proc)
+        self._judge_rows(tally, "training")
+        facts: dict[str, int | float | str] = dict(tally.counts())
+        validation = None
+        if examples.validation is not None:
+            validation, found = prepare(examples.validation, recipe, num_proc)
+            self._judge_rows(found, "validation")
+        if markers is not None:
+            facts |= {"question_part": markers.question, "answer_part": markers.answer}
+        if self._training.packing:
+            before = len(train)
+            train = pack(train, examples.max_length)
+            filled = sum(len(row) for row in train["input_ids"]) / (len(train) * examples.max_length)
+            facts |= {"packed_rows": len(train), "packing_efficiency": round(filled, 4)}
+            self._run.say(f"packing    {before:,} examples in {len(train):,} rows, {filled:.1%} full")
+        return Prepared(train, validation, self._sample(examples), facts)
+
+    def attach(self, model: Module, prepared: Prepared, observer: Observer) -> None:
+        from transformers import PrinterCallback, ProgressCallback
+
+        from ftcore_sft.arguments import mixed_precision, sft_config
+        from ftcore_sft.collate import Collator
+        from ftcore_sft.hf_trainer import FtcoreSFTTrainer, ObserverCallback
+        from ftcore_sft.isolation import require_isolation
+        from ftcore_sft.loss import SupervisedLoss
+        from ftcore_sft.optimizers import runnable
+
+        causal: Any = model
+        flash = str(getattr(causal.config, "_attn_implementation", "")).startswith("flash")
+        if self._training.packing:
+            require_isolation(causal, causal.config.vocab_size)
+        collator = Collator(self._tokenizer.pad_token_id, flatten=flash)
+        sample = {key: value.to(causal.device) for key, value in Collator(0)(_shortened(prepared)).items()}
+        args = sft_config(
+            self._run.dir / "checkpoints",
+            self._training,
+            self._logging,
+            self._saving,
+            self._settings,
+            runnable(self._training.optimizer, self._settings.optimizer_fallback, self._run),
+            mixed_precision(causal, self._training),
+            prepared.validation is not None,
+        )
+        lengths = [len(row) for row in prepared.train["input_ids"]]
+        self._trainer = FtcoreSFTTrainer(
+            model=model,
+            args=args,
+            train_dataset=prepared.train,
+            eval_dataset=prepared.validation,
+            processing_class=self._tokenizer,
+            data_collator=collator,
+            callbacks=[ObserverCallback(observer, collator)],
+            supervised_loss=SupervisedLoss(causal, sample),
+            lengths=lengths if self._settings.group_by_length and not self._training.packing else None,
+        )
+        for callback in (PrinterCallback, ProgressCallback):
+            self._trainer.remove_callback(callback)
+
+    def evaluate(self) -> Mapping[str, float]:
+        if self._trainer.eval_dataset is None:
+            return {}
+        metrics: dict[str, float] = self._trainer.evaluate()
+        return metrics
+
+    def fit(self, resume_from: Path | None) -> FitResult:
+        try:
+            output = self._trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        except (RuntimeError, MemoryError) as error:
+            if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
+                raise TrainingError(
+                    "the device ran out of memory",
+                    why=str(error).splitlines()[0] if str(error) else "",
+                    fix="Halve device_train_batch_size and double grad_accumulation, then lower max_sequence_length",
+                ) from error
+            raise
+        state = self._trainer.state
+        stopped = state.global_step < state.max_steps
+        metrics = {key: float(value) for key, value in output.metrics.items() if key in _KEPT}
+        return FitResult(
+            state.global_step, float(state.epoch or 0.0), metrics, "interrupted" if stopped else "finished"
+        )
+
+    def generate(self, conversations: Sequence[Conversation], max_new_tokens: int) -> list[str]:
+        from ftcore_sft.generate import answers
+
+        return answers(self._trainer.model, self._tokenizer, conversations, max_new_tokens)
+
+    def _markers(self, tokenizer: Any) -> Markers | None:
+        if not self._training.train_on_responses_only:
+            return None
+        question, answer = self._training.question_part, self._training.answer_part
+        if question is not None and answer is not None:
+            return given_markers(tokenizer, question, answer)
+        markers = derived_markers(tokenizer)
+        self._run.say(f"responses  between {markers.answer!r} and {markers.question!r}, read off the chat template")
+        return markers
+
+    def _judge_rows(self, tally: Tally, purpose: str) -> None:
+        if not tally.bad_rows:
+            return
+        shown = "; ".join(f"row {number}: {reason}" for number, reason in tally.bad)
+        what = f"{tally.bad_rows} of {tally.rows} {purpose} rows cannot be used ({shown})"
+        if self._audit.bad_rows == "stop":
+            raise DataError(what, why='[audit] bad_rows is "stop"', fix='Mend them, or set it to "skip"')
+        if tally.bad_rows / tally.rows > self._audit.max_bad_rows:
+            raise DataError(
+                what,
+                why=f"that is more than the share of {self._audit.max_bad_rows:g} that [audit] max_bad_rows allows",
+                fix="Mend them, or raise max_bad_rows",
+            )
+        self._run.warn(f"{what}; they are skipped")
+
+    def _sample(self, examples: Examples) -> list[Conversation]:
+        if examples.validation is None:
+            return []
+        sample: list[Conversation] = []
+        for row in examples.validation:
+            if len(sample) == examples.samples:
+                break
+            try:
+                conversation = examples.formatter(row)
+            except ValueError:
+                continue
+            if conversation[-1]["role"] == "assistant":
+                sample.append(conversation)
+        return sample
+
+
+def _shortened(prepared: Prepared) -> list[dict[str, list[int]]]:
+    """The shortest example's end, as a batch of one that costs little."""
+    rows = prepared.train.select(range(min(16, len(prepared.train))))
+    row = min(rows, key=lambda row: len(row["input_ids"]))
+    return [{key: row[key][-_SAMPLE_TOKENS:] for key in ("input_ids", "labels")}]
+
+
+_KEPT = ("train_loss", "train_runtime", "train_samples_per_second", "train_steps_per_second")

@@ -1,0 +1,69 @@
+"""The LoRA adapter, through PEFT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ftcore.contracts import Run
+from ftcore.errors import ModelError
+from ftcore.settings.lora import LoraSettings
+
+
+def add_adapter(model: Any, lora: LoraSettings, quantization: str | None, run: Run) -> Any:
+    """The model with a fresh LoRA adapter; everything else is frozen.
+
+    Raises:
+        ModelError: the target modules are not in this model, or LoftQ cannot be applied.
+    """
+    from peft import get_peft_model, prepare_model_for_kbit_training
+
+    if quantization:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    _require_targets(model, lora)
+    if lora.loftq_config is not None and quantization:
+        raise ModelError(
+            "loftq_config is set and the base model is quantized already",
+            why="LoftQ compares the full-precision weights with quantized ones",
+            fix="Set load_in_4bit and load_in_8bit to false, and base_model_id to the unquantized model",
+        )
+    try:
+        return get_peft_model(model, _lora_config(lora))
+    except (ValueError, ImportError, TypeError, KeyError) as error:
+        raise ModelError("the LoRA adapter cannot be made", why=str(error), fix="Check the LoRA keys") from error
+
+
+def _lora_config(lora: LoraSettings) -> Any:
+    from peft import LoftQConfig, LoraConfig
+
+    options: dict[str, Any] = {}
+    if lora.loftq_config is not None:
+        options = {"init_lora_weights": "loftq", "loftq_config": LoftQConfig(**lora.loftq_config)}
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=lora.target_modules,
+        bias=lora.bias,
+        use_rslora=lora.use_rslora,
+        **options,
+    )
+
+
+def _require_targets(model: Any, lora: LoraSettings) -> None:
+    if isinstance(lora.target_modules, str):
+        return
+    # Leaves with a two-dimensional weight are what an adapter can be added to.
+    ends = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if getattr(getattr(module, "weight", None), "ndim", 0) == 2
+    }
+    names = [name for name, _ in model.named_modules()]
+    for target in lora.target_modules:
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            raise ModelError(
+                f'target_modules names "{target}", which this model does not have',
+                why=f"its layers are {', '.join(sorted(ends))}",
+                fix='Name some of these, or set target_modules = "all-linear"',
+            )
