@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 from ftcore.contracts import Run
 from ftcore.errors import ModelError
 from ftcore.settings.lora import LoraSettings
+from ftcore_transformers.loftq import initialize
 
 
 def add_adapter(model: Any, lora: LoraSettings, quantization: str | None, run: Run) -> Any:
@@ -27,17 +29,17 @@ def add_adapter(model: Any, lora: LoraSettings, quantization: str | None, run: R
             fix="Set load_in_4bit and load_in_8bit to false, and base_model_id to the unquantized model",
         )
     try:
-        return get_peft_model(model, _lora_config(lora))
+        adapted = get_peft_model(model, _lora_config(lora))
     except (ValueError, ImportError, TypeError, KeyError) as error:
         raise ModelError("the LoRA adapter cannot be made", why=str(error), fix="Check the LoRA keys") from error
+    if lora.loftq_config is not None:
+        initialize(adapted, **_loftq_options(lora.loftq_config))
+    return adapted
 
 
 def _lora_config(lora: LoraSettings) -> Any:
-    from peft import LoftQConfig, LoraConfig
+    from peft import LoraConfig
 
-    options: dict[str, Any] = {}
-    if lora.loftq_config is not None:
-        options = {"init_lora_weights": "loftq", "loftq_config": LoftQConfig(**lora.loftq_config)}
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,
@@ -46,8 +48,26 @@ def _lora_config(lora: LoraSettings) -> Any:
         target_modules=lora.target_modules,
         bias=lora.bias,
         use_rslora=lora.use_rslora,
-        **options,
     )
+
+
+def _loftq_options(given: dict[str, Any]) -> dict[str, int]:
+    """`bits` and `iterations` from PEFT's `LoftQConfig` keys."""
+    bits, iterations = given.get("loftq_bits", 4), given.get("loftq_iter", 1)
+    unknown = sorted(given.keys() - {"loftq_bits", "loftq_iter"})
+    if unknown or bits not in (4, 8) or not isinstance(iterations, int) or iterations < 1:
+        raise ModelError(
+            f"loftq_config = {given} cannot be used",
+            why="it has loftq_bits (4 or 8) and loftq_iter (1 or more)",
+            fix="For example loftq_config = { loftq_bits = 4, loftq_iter = 1 }",
+        )
+    if importlib.util.find_spec("bitsandbytes") is None and bits == 4:
+        raise ModelError(
+            "loftq_config needs the package bitsandbytes",
+            why="it quantizes to NF4 with it",
+            fix="Run: pip install 'ftcore[quantization]'",
+        )
+    return {"bits": bits, "iterations": iterations}
 
 
 def _require_targets(model: Any, lora: LoraSettings) -> None:

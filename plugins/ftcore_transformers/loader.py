@@ -11,6 +11,7 @@ from ftcore.errors import ModelError
 from ftcore.settings.lora import LoraSettings
 from ftcore.settings.model import ModelSettings
 from ftcore_transformers.adapter import add_adapter
+from ftcore_transformers.chatter import quiet_libraries
 from ftcore_transformers.hardware import attention_implementation, choose_dtype
 from ftcore_transformers.quantization import already_quantized, quantization_config, wanted_quantization
 from ftcore_transformers.tokenizer import sane_tokenizer
@@ -35,10 +36,8 @@ class TransformersLoader:
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         from transformers import AutoTokenizer
-        from transformers.utils import logging
 
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        quiet_libraries()
         _refuse_adapter(self._name)
         return sane_tokenizer(self._load(AutoTokenizer), self._model, self._run)
 
