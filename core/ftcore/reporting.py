@@ -3,12 +3,13 @@
 The run writes each record to `reporting/records.jsonl` and goes on. Each reporter reads that file in a thread of its
 own, from a cursor that moves when the tracker has taken a record and is kept in `reporting/<name>.json`. A tracker
 that is down costs nothing but the records' place on disk; when it is back, they are sent in order, each once, in the
-same run or later from the run directory.
+same run or when the run is resumed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,9 +19,10 @@ from typing import Any
 
 from ftcore import files
 from ftcore.contracts import Reporter, RunRecord, RunStatus
+from ftcore.errors import RecordRefused
 from ftcore.secrets import mask
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE, _CLOSING_PAUSE = 0.5, 30.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Cursor:
     """How far a reporter has come.
 
     Attributes:
-        offset: bytes of the records file that its tracker has taken.
+        offset: bytes of the records file that its tracker has taken or refused.
         external_id: the tracker's id of the run, once it was opened.
     """
 
@@ -38,7 +40,7 @@ class Cursor:
     @classmethod
     def read(cls, path: Path) -> Cursor:
         """The cursor in a file; a new one where there is none."""
-        return cls(**json.loads(path.read_text())) if path.exists() else cls()
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else cls()
 
     def write(self, path: Path) -> None:
         files.write_json(path, asdict(self))
@@ -53,12 +55,17 @@ class Records:
         self.path.touch()
         self._lock = threading.Lock()
         self.changed = threading.Condition()
+        _end_last_line(self.path)
 
     def append(self, kind: str, **values: Any) -> None:
         """Add a record and wake the reporters."""
         line = json.dumps({"kind": kind, "time": time.time(), **values}, default=str) + "\n"
         with self._lock, self.path.open("a", encoding="utf-8") as file:
             file.write(line)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let every reporter look again."""
         with self.changed:
             self.changed.notify_all()
 
@@ -70,7 +77,7 @@ class ReporterThread(threading.Thread):
         name: the reporter plugin's name.
         make: makes the reporter; called in this thread, again after a failure.
         record: what the reporter is told at its start.
-        warn, say: how the user learns of an outage and of its end.
+        say, warn: how the user learns of an outage and of its end.
     """
 
     def __init__(
@@ -82,14 +89,16 @@ class ReporterThread(threading.Thread):
         say: Callable[[str], None],
         warn: Callable[[str], None],
     ) -> None:
+        # A daemon, because a tracker's client that hangs must not keep the process from ending.
         super().__init__(name=f"ftcore-{name}", daemon=True)
         self.reporter_name = name
+        self.refused = 0
         self._make, self._record, self._records = make, record, records
         self._say, self._warn = say, warn
         self._cursor_path = records.path.parent / f"{name}.json"
         self._cursor = Cursor.read(self._cursor_path)
         self._reporter: Reporter | None = None
-        self._closing = False
+        self._deadline: float | None = None
         self._failing = False
 
     @property
@@ -100,33 +109,34 @@ class ReporterThread(threading.Thread):
             return sum(1 for _ in file)
 
     def close(self, deadline: float) -> None:
-        """Deliver what is left, until `deadline` (of `time.monotonic`)."""
-        self._closing = True
-        with self._records.changed:
-            self._records.changed.notify_all()
-        self.join(max(0.0, deadline - time.monotonic()))
+        """Ask the thread to deliver what is left and to end, at `deadline` (of `time.monotonic`) in any case."""
+        self._deadline = deadline
+        self._records.wake()
 
     def run(self) -> None:
         pause = _FIRST_PAUSE
-        while True:
+        while not self._out_of_time():
             try:
-                self._deliver()
-            except Exception as error:  # whatever a tracker's client raises, training goes on
+                all_taken = self._deliver()
+            except BaseException as error:  # whatever a tracker's client raises, SystemExit too, training goes on
+                if self._out_of_time():
+                    return
                 self._failed(error)
-                self._wait(pause)
+                self._rest(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
             pause = _FIRST_PAUSE
-            if self._failing:
+            if self._failing and all_taken:
                 self._failing = False
                 self._say(f"{self.reporter_name} is back and has all records")
             with self._records.changed:
-                if self._at_end() and self._closing:
+                if self._deadline is not None and self._at_end():
                     return
                 if self._at_end():
                     self._records.changed.wait(timeout=1.0)
 
-    def _deliver(self) -> None:
+    def _deliver(self) -> bool:
+        """Hand over what there is; whether that was all."""
         if self._reporter is None:
             reporter = self._make()
             external_id = reporter.start(replace(self._record, external_id=self._cursor.external_id))
@@ -135,42 +145,46 @@ class ReporterThread(threading.Thread):
         with self._records.path.open("rb") as file:
             file.seek(self._cursor.offset)
             for line in file:
-                if not line.endswith(b"\n"):
-                    return  # being written just now
-                _hand_over(self._reporter, json.loads(line))
+                if self._out_of_time() or not line.endswith(b"\n"):  # the latter is being written just now
+                    return False
+                try:
+                    _hand_over(self._reporter, line)
+                except RecordRefused as refusal:
+                    self._note_refusal(refusal)
                 self._move(offset=self._cursor.offset + len(line))
+        return True
 
     def _move(self, **changes: Any) -> None:
         self._cursor = replace(self._cursor, **changes)
         self._cursor.write(self._cursor_path)
 
-    def _failed(self, error: Exception) -> None:
+    def _note_refusal(self, refusal: RecordRefused) -> None:
+        self.refused += 1
+        if self.refused == 1:  # the others are counted, and told of at the end
+            self._warn(f"{self.reporter_name}: {mask(str(refusal))}")
+
+    def _failed(self, error: BaseException) -> None:
         if not self._failing:
             self._failing = True
-            reason = mask(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
             self._warn(
-                f"{self.reporter_name} does not take the run's records ({reason}). They are kept, and sent later"
+                f"{self.reporter_name} does not take the run's records ({_reason(error)}). "
+                "They are kept, and sent when it does"
             )
 
-    def _wait(self, seconds: float) -> None:
+    def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while not self._closing and time.monotonic() < until:
-            time.sleep(0.05)
-        if self._closing:
-            time.sleep(min(seconds, 1.0))
+        while time.monotonic() < until and not self._out_of_time():
+            if self._deadline is not None:
+                until = min(until, time.monotonic() + _CLOSING_PAUSE)
+                time.sleep(max(0.0, min(until, self._deadline) - time.monotonic()))
+            else:
+                time.sleep(0.05)
+
+    def _out_of_time(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
 
     def _at_end(self) -> bool:
         return self._records.path.stat().st_size <= self._cursor.offset
-
-
-def _hand_over(reporter: Reporter, record: Mapping[str, Any]) -> None:
-    match record["kind"]:
-        case "log":
-            reporter.log(record["metrics"], record["step"], record["time"])
-        case "artifact":
-            reporter.artifact(Path(record["path"]), record["name"])
-        case "finish":
-            reporter.finish(record["status"])
 
 
 class Reporting:
@@ -179,9 +193,11 @@ class Reporting:
     def __init__(self, run_dir: Path, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
         self._metrics = run_dir / "metrics.jsonl"
         self._metrics.touch()
+        _end_last_line(self._metrics)
         self._records = Records(run_dir / "reporting")
         self._threads: list[ReporterThread] = []
         self._run_dir, self._say, self._warn = run_dir, say, warn
+        self._unwritable = False
 
     def start(self, makers: Mapping[str, Callable[[], Reporter]], record: RunRecord) -> None:
         """Start a thread for each reporter."""
@@ -192,27 +208,87 @@ class Reporting:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Metrics of a step, to the file and to every reporter."""
-        with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "time": time.time(), **metrics}) + "\n")
-        if self._threads:
-            self._records.append("log", step=step, metrics=dict(metrics))
+        values = {name: float(value) for name, value in metrics.items()}  # a numpy number is none to json
+        try:
+            with self._metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+        except OSError as error:
+            self._not_written(error)
+        self._append("log", step=step, metrics=values)
 
     def artifact(self, path: Path, name: str) -> None:
         """A file or folder for every reporter."""
-        if self._threads:
-            self._records.append("artifact", path=str(path.absolute()), name=name)
+        self._append("artifact", path=str(path.absolute()), name=name)
 
     def finish(self, status: RunStatus, timeout: float) -> None:
         """Tell every reporter, and wait at most `timeout` seconds for all of them."""
-        if not self._threads:
-            return
-        self._records.append("finish", status=status)
+        self._append("finish", status=status)
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.close(deadline)
         for thread in self._threads:
-            if thread.is_alive() and (pending := thread.pending):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for thread in self._threads:
+            if pending := thread.pending:
                 self._warn(
-                    f"{thread.reporter_name} has not taken {pending} records; "
+                    f"{thread.reporter_name} has not taken {_count(pending)}; "
                     f"they lie in {self._run_dir / 'reporting'} and nothing of the run is lost"
                 )
+            if thread.refused > 1:
+                self._warn(f"{thread.reporter_name} refused {_count(thread.refused)} in all")
+
+    def _append(self, kind: str, **values: Any) -> None:
+        if self._threads:
+            try:
+                self._records.append(kind, **values)
+            except OSError as error:
+                self._not_written(error)
+
+    def _not_written(self, error: OSError) -> None:
+        # A full disk must not throw away a model in training: the saver will need room, the log can do without.
+        if not self._unwritable:
+            self._unwritable = True
+            self._warn(f"metrics cannot be written to {self._run_dir} ({error.strerror or error}); training goes on")
+
+
+def _hand_over(reporter: Reporter, line: bytes) -> None:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise RecordRefused(
+            "a record was lost", why="the process that wrote it was stopped in the middle of its line"
+        ) from error
+    match record["kind"]:
+        case "log":
+            reporter.log(record["metrics"], record["step"], record["time"])
+        case "artifact":
+            path = Path(record["path"])
+            if not path.exists():
+                raise RecordRefused(f"{path} was not sent", why="it no longer exists")
+            reporter.artifact(path, record["name"])
+        case "finish":
+            reporter.finish(record["status"])
+
+
+def _end_last_line(path: Path) -> None:
+    """Close a line that a crash left open, so that the next one is not glued to it."""
+    with path.open("rb+") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+
+
+def _reason(error: BaseException) -> str:
+    """The error and its first cause: a tracker's client wraps "connection refused" in layers of its own."""
+    first: BaseException = error
+    while (cause := first.__cause__ or first.__context__) is not None:
+        first = cause
+    texts = [" ".join(f"{type(item).__name__}: {item}".split()) for item in (error, first)]
+    shown = [mask(text) for text in dict.fromkeys(texts)]
+    return "; ".join(text if len(text) <= 160 else text[:160] + "…" for text in shown)
+
+
+def _count(records: int) -> str:
+    return "1 record" if records == 1 else f"{records} records"

@@ -1,0 +1,158 @@
+"""The reporter: one W&B run, opened and fed from the reporter's thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ftcore.contracts import Run, RunRecord, RunStatus
+from ftcore.errors import RecordRefused
+
+if TYPE_CHECKING:
+    from ftcore_wandb import WandbSettings
+
+_log = logging.getLogger(__name__)
+
+_EXIT_CODE: dict[RunStatus, int] = {"finished": 0, "failed": 1, "interrupted": 130}
+
+_INIT_TIMEOUT = 10.0
+"""Seconds for opening a run. The end of the process waits for an attempt under way, so this is short; ftcore repeats it."""
+
+_NAME_LENGTH = 128
+
+
+class WandbReporter:
+    """Implements `ftcore.contracts.Reporter`."""
+
+    def __init__(self, run: Run, settings: WandbSettings, mode: str) -> None:
+        self._run, self._settings, self._mode = run, settings, mode
+        self._record: RunRecord | None = None
+        self._opened: Any = None
+
+    def start(self, record: RunRecord) -> str:
+        """Open the run: the one of `external_id`, or a new one.
+
+        Raises:
+            wandb.errors.Error: the server does not answer, or does not want us.
+        """
+        self._record = record
+        run = self._open()
+        if self._mode == "offline":
+            self._run.say(f"wandb      run {run.id}, offline; send it with: wandb sync {Path(run.dir).parent}")
+        else:
+            self._run.say(f"wandb      {run.url or run.id}")
+        return str(run.id)
+
+    def log(self, metrics: Mapping[str, float], step: int, time: float) -> None:
+        """One row of the history; metrics of one step share a row."""
+        run = self._open()
+        if step < run.step:
+            raise RecordRefused(
+                f"W&B's history is at step {run.step} and takes no metrics of step {step}",
+                why="its steps only increase",
+                fix="metrics.jsonl in the run directory has them",
+            )
+        self._guarded(lambda: run.log({**metrics, "_timestamp": time}, step=step))
+
+    def artifact(self, path: Path, name: str) -> None:
+        """A file or folder as the artifact `<run>-<name>`."""
+        import wandb
+
+        run = self._open()
+        safe = re.sub(r"[^\w.-]", "-", f"{self._run.name}-{name}")[:_NAME_LENGTH]
+        artifact = wandb.Artifact(safe, "model" if path.is_dir() else "file")
+        if path.is_dir():
+            artifact.add_dir(str(path), policy="immutable")  # models are large: read where they lie, not copied first
+        else:
+            artifact.add_file(str(path), name=path.name)  # a copy, since the manifest is written again later
+        self._guarded(lambda: run.log_artifact(artifact))
+
+    def finish(self, status: RunStatus) -> None:
+        """Close the run and wait for what is under way, as long as `report_timeout` allows."""
+        run = self._open()
+        folder = Path(run.dir).parent
+        try:
+            run.finish(exit_code=_EXIT_CODE[status])
+        except TimeoutError as error:
+            raise RecordRefused(
+                "W&B has not got everything", why="it took too long", fix=f"Send the rest: wandb sync {folder}"
+            ) from error
+
+    def _open(self) -> Any:
+        """The open run; opened again if wandb's service was lost."""
+        if self._opened is None:
+            assert self._record is not None, "start comes first"
+            try:
+                self._opened = _init(self._run, self._settings, self._mode, self._record)
+            except BaseException:
+                _release()
+                raise
+        return self._opened
+
+    def _guarded(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except (TypeError, ValueError) as error:
+            raise RecordRefused("W&B refuses a record", why=str(error)) from error
+        except BaseException:
+            self._opened = None
+            _release()
+            raise
+
+
+def _init(run: Run, settings: WandbSettings, mode: str, record: RunRecord) -> Any:
+    # A crash report or a usage report is not the user's wish; WANDB_ERROR_REPORTING=true asks for them.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    wandb.setup(wandb.Settings(silent=True))
+    quiet = wandb.Settings(
+        console="off",
+        silent=True,
+        disable_code=True,
+        disable_git=True,
+        disable_job_creation=True,
+        save_code=False,
+        x_save_requirements=False,
+        x_disable_stats=not settings.system_metrics,
+        x_disable_meta=not settings.system_metrics,
+        init_timeout=_INIT_TIMEOUT,
+        finish_timeout=max(1.0, float(run.settings.get("run.report_timeout", 30.0))),
+        finish_timeout_raises=True,
+    )
+    return wandb.init(
+        project=settings.project or os.environ.get("WANDB_PROJECT") or "ftcore",
+        entity=settings.entity,
+        name=record.name,
+        # The same id at every attempt, so that one whose answer was lost does not leave a second run.
+        id=record.external_id or _run_id(run, record),
+        resume="allow",
+        mode=cast(Any, mode),
+        group=settings.group,
+        tags=settings.tags,
+        notes=settings.notes,
+        config={**record.params, **record.tags},
+        dir=str(run.dir.absolute()),  # wandb makes its folder `wandb` in it
+        settings=quiet,
+    )
+
+
+def _run_id(run: Run, record: RunRecord) -> str:
+    key = f"{socket.gethostname()}:{record.dir}:{run.started_at.isoformat()}"
+    return uuid.uuid5(uuid.NAMESPACE_URL, key).hex[:16]
+
+
+def _release() -> None:
+    """Stop wandb's service, which otherwise takes the id of a run that could not be opened for one in use."""
+    import wandb
+
+    try:
+        wandb.teardown()
+    except Exception as error:  # it was gone already; the caller raises the error that matters
+        _log.debug("wandb's service did not stop: %r", error)
