@@ -37,10 +37,12 @@ _PLAIN = {
     "Cannot overwrite a value": "a key stands there twice",
     "Invalid value": "this is no value; texts stand in quotes, true and false are written small",
     "Illegal character '\\n'": "a text in quotes ends on the line where it begins (three quotes open a longer one)",
+    "Found invalid character '\\n'": "a text in quotes ends on the line where it begins (three quotes open a longer one)",
     "Unescaped '\\' in a string": "a backslash in double quotes is written twice, or the text in single quotes",
-    'Expected \'"""\'': 'a text that was opened with """ is not closed',
-    "Expected \"'''\"": "a text that was opened with ''' is not closed",
+    "Unclosed array": "a list is not closed with ]",
+    "Unclosed inline table": "a table is not closed with }",
 }
+_UNCLOSED = ('Expected "\'"', "Expected \"'''\"", "Unterminated string")
 _TWICE = re.compile(r"Cannot declare \((?P<parts>.*)\) twice")
 
 
@@ -98,18 +100,29 @@ def _depth(values: Any) -> int:
 
 
 def _syntax_message(path: Path, text: str, error: tomli.TOMLDecodeError) -> str:
-    # An error at the end of the text may lie behind its last line.
-    lines = text.split("\n")
-    shown = lines[min(error.lineno, len(lines)) - 1].strip()
-    if len(shown) > _SHOWN:
-        start = max(0, error.colno - _SHOWN // 2)
-        shown = "…" * bool(start) + shown[start : start + _SHOWN] + "…"
-    shown = "".join(char if char.isprintable() else "�" for char in shown)
+    number, column = error.lineno, error.colno
     twice = _TWICE.fullmatch(error.msg)
     reason = _PLAIN.get(error.msg, error.msg[:1].lower() + error.msg[1:])
     if twice:
         reason = f"the section [{'.'.join(_strings(twice['parts']))}] stands there twice"
-    return f"{path}:{error.lineno}:{error.colno}: not valid TOML: {reason}. The line is: {shown}"
+    elif error.msg in _UNCLOSED:
+        number, column = _open_quote(text) or (number, column)
+        reason = "a text in quotes is not closed"
+    lines = text.replace("\r\n", "\n").split("\n")
+    line = lines[min(number, len(lines)) - 1]
+    start = max(0, column - _SHOWN // 2) if len(line) > _SHOWN else 0
+    shown = "…" * bool(start) + line[start : start + _SHOWN].strip() + "…" * (len(line) > start + _SHOWN)
+    shown = "".join(char if char.isprintable() else "�" for char in shown)
+    return f"{path}:{number}:{column}: not valid TOML: {reason}" + (f". The line is: {shown}" if shown else "")
+
+
+def _open_quote(text: str) -> tuple[int, int] | None:
+    """Line and column of the quote that is never closed; the scanner takes every closed text as one token."""
+    for token in _TOKEN.finditer(text.replace("\r\n", "\n")):
+        if token.lastgroup == "other" and token[0] in "\"'":
+            before = token.string[: token.start()]
+            return before.count("\n") + 1, token.start() - (before.rfind("\n") + 1) + 1
+    return None
 
 
 def _strings(parts: str) -> list[str]:
