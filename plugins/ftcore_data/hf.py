@@ -1,0 +1,153 @@
+"""The data source `hf`: datasets of the Hugging Face Hub, `user/data?name=main&split=train&revision=abc`.
+
+Options of an id: `name` (the configuration), `split`, `revision` (branch, tag or commit), `streaming=true`, `rows`.
+Without `split`, training data are the split `train`, validation data `validation` or else `test`; a dataset with one
+split is used as it is. With streaming the rows are pulled over the network into an Arrow-backed dataset without
+downloading whole files first: together with `rows` the way to take a little of something large. Code that a dataset
+brings along is never run. Private and gated datasets need `HF_TOKEN` in the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftcore import hookimpl
+from ftcore.contracts import DataRequest
+from ftcore.errors import DataError, FtcoreError
+from ftcore_data import _options
+from ftcore_data._collect import collect
+from ftcore_data._options import Options
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+OPTIONS = ("name", "split", "revision", "streaming", "rows")
+_STREAMED_ROWS = 1000  # of one piece
+_STREAM_MEMORY = 1 << 30  # bytes of Arrow data
+
+
+@hookimpl
+def ftcore_load_dataset(request: DataRequest, settings: Any) -> Dataset:
+    """Load a dataset of the Hub. Raises ConfigError for its options, DataError for everything else."""
+    options = _options.read(request, OPTIONS)
+    streaming = options.flag("streaming")
+    with _explained(request):
+        import datasets
+
+        # The first half of datasets.load_dataset: after it the splits are known, and nothing is downloaded yet.
+        builder = datasets.load_dataset_builder(
+            request.locator.path,
+            name=options.get("name"),
+            revision=options.get("revision"),
+            token=os.environ.get("HF_TOKEN") or None,
+        )
+        split = _options.choose_split(_splits(builder), options.get("split"), request)
+        if streaming:
+            return _pull(builder, split, options, request)
+        builder.download_and_prepare()
+        rows: Dataset = builder.as_dataset(split=split)
+    if not len(rows):
+        raise DataError(f'"{request.locator.text}" has no rows in its split {split}', fix="Choose another split")
+    return rows if options.rows is None else rows.take(min(options.rows, len(rows)))
+
+
+def _splits(builder: Any) -> list[str]:
+    if builder.info.splits:
+        return [str(name) for name in builder.info.splits]
+    return [str(name) for name in builder.config.data_files or ()]
+
+
+def _pull(builder: Any, split: str, options: Options, request: DataRequest) -> Dataset:
+    from datasets import config
+
+    stream = builder.as_streaming_dataset(split=split)
+    if options.rows is not None:
+        stream = stream.take(options.rows)
+
+    def read() -> Iterator[pa.Table]:
+        yield from stream.with_format("arrow").iter(batch_size=_STREAMED_ROWS)
+
+    # The commit is in the builder's hash, so a stream kept on disk is found again only while the Hub has the same.
+    facts = (request.locator.path, builder.cache_dir, builder.hash, split, options.rows)
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
+    return collect(read, request.locator.text, key, Path(config.HF_DATASETS_CACHE) / "ftcore", _STREAM_MEMORY)
+
+
+@contextmanager
+def _explained(request: DataRequest) -> Iterator[None]:
+    """Turns what `datasets` and the Hub's client raise into one line."""
+    try:
+        yield
+    except FtcoreError:
+        raise
+    except Exception as error:
+        if (explanation := _explain(error, request)) is not None:
+            raise explanation from None
+        raise
+
+
+def _explain(error: Exception, request: DataRequest) -> DataError | None:
+    chain = list(_chain(error))
+    names = {kind.__name__ for link in chain for kind in type(link).__mro__}
+    statuses = {getattr(getattr(link, "response", None), "status_code", None) for link in chain}
+    text = " ".join(" ".join(str(link) for link in chain).split())
+    what = f'cannot load the dataset "{request.locator.text}" from the Hugging Face Hub'
+    token = "HF_TOKEN is set, and not enough" if os.environ.get("HF_TOKEN") else "HF_TOKEN is not set"
+
+    if "GatedRepoError" in names or "gated dataset" in text:
+        fix = "Ask for access on its page, and set HF_TOKEN to a token of that account"
+        return DataError(what, why=f"access to it is granted one by one, and {token}", fix=fix)
+    if "RevisionNotFoundError" in names or "doesn't exist for dataset" in text:
+        revision = request.locator.options.get("revision", "main")
+        return DataError(what, why=f'it has no revision "{revision}"', fix="Give a branch, tag or commit of it")
+    if "BuilderConfig" in text or "Config name is missing" in text:
+        offered = text.partition("[")[2].partition("]")[0].replace("'", "")
+        name = request.locator.options.get("name")
+        why = f'it has no configuration "{name}"' if name else "it has several configurations and none is named"
+        return DataError(what, why=f"{why}; there are {offered[:400]}", fix="Choose one with ?name=…")
+    if "scripts are no longer supported" in text:
+        return DataError(what, why="it is a loading script, and code is never run", fix="Use its Parquet revision")
+    if statuses & {401, 403}:
+        return DataError(
+            what, why=f"the Hub refuses access, and {token}", fix="Set HF_TOKEN to a token that may read it"
+        )
+    if names & {"OfflineModeIsEnabled", "HfHubOfflineError"} or (
+        "offline" in text.lower() and "ConnectionError" in names
+    ):
+        fix = "Unset HF_HUB_OFFLINE, or name a local file"
+        return DataError(what, why="HF_HUB_OFFLINE is set and it is not in the local cache", fix=fix)
+    if "DatasetNotFoundError" in names or "RepositoryNotFoundError" in names or 404 in statuses:
+        fix = "Check its spelling; a local file is written with its folder, like ./data.jsonl"
+        return DataError(what, why=f"there is none of this name, or it is private and {token}", fix=fix)
+    if names & {"HFValidationError"}:
+        return DataError(what, why="an id is `name` or `user/name`", fix="Correct it")
+    if names & {"ConnectionError", "TransportError", "TimeoutException", "TimeoutError", "LocalEntryNotFoundError"}:
+        fix = "Check the network, HF_ENDPOINT and the proxy, or name a local file"
+        broken = [link for link in chain if isinstance(link, OSError) and link.errno] or chain
+        return DataError(what, why=f"the Hub cannot be reached ({_reason(broken)})", fix=fix)
+    if names & {"HfHubHTTPError", "DatasetsError", "HTTPError", "DatasetGenerationError", "OSError", "ArrowException"}:
+        return DataError(what, why=_reason(chain), fix="Check the dataset's page, or download it and name a local file")
+    if names & {"FileNotFoundError", "ValueError"}:
+        return DataError(what, why=_reason(chain), fix="Check its page and the options of the id")
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _reason(chain: Sequence[BaseException]) -> str:
+    """The innermost error that says something, which is nearest to the cause."""
+    told = [link for link in reversed(chain) if str(link).strip()]
+    return " ".join(f"{type(told[0]).__name__}: {told[0]}".split())[:200].rstrip(".") if told else ""
