@@ -84,7 +84,7 @@ class PluginRecord:
 
     def broken(self, reason: str) -> PluginRecord:
         """The record of a plugin that cannot be used."""
-        return replace(self, state="broken", reason=" ".join(reason.split()))
+        return replace(self, state="broken", reason=" ".join(reason.split()), hooks=(), wraps=(), settings=None)
 
     def __str__(self) -> str:
         return f"plugin '{self.name}' ({self.distribution} {self.version})"

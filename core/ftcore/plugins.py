@@ -188,7 +188,7 @@ def discover(disabled: Iterable[str] | None = None) -> Plugins:
             if other.state == "ok":
                 manager.unregister(name=record.name)
             both = f"{other.distribution} and {record.distribution} both provide a plugin named '{record.name}'"
-            records[record.name] = replace(other, hooks=(), wraps=(), settings=None).broken(both)
+            records[record.name] = other.broken(both)
         else:
             records[record.name] = discovery.load(entry_point, record, manager)
     for name in sorted(left_out - records.keys()):
