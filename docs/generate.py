@@ -1,0 +1,257 @@
+"""Writes `configuration.md` and `hooks.md` from the docstrings in the code.
+
+python docs/generate.py           write both
+python docs/generate.py --check   exit with 1 where one of them is not current
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ftcore import contracts
+from ftcore.config import CORE_SECTIONS
+from ftcore.discovery import SPECIFICATIONS, STAGE_OF_HOOK
+from ftcore.errors import EXIT_CODES
+from ftcore.plugins import discover
+from ftcore.settings.base import Section
+from ftcore.settings.fine_tuner import CONCERNS
+
+DOCS = Path(__file__).parent
+
+# Configuration
+
+
+def configuration() -> str:
+    """The text of `configuration.md`."""
+    parts = [_CONFIGURATION_HEAD, "## `[fine_tuner]`", _doc(CORE_SECTIONS["fine_tuner"])]
+    titles = ("Model", "LoRA", "Data", "Training", "Logging", "Saving")
+    concerns: tuple[type[Section], ...] = CONCERNS
+    for title, concern in zip(titles, concerns, strict=True):
+        parts += [f"### {title}", *_keys(concern, "fine_tuner")]
+    for name, model in CORE_SECTIONS.items():
+        if name != "fine_tuner":
+            parts += [f"## `[{name}]`", _doc(model), *_keys(model, name)]
+    parts.append(_PLUGIN_SECTIONS_HEAD)
+    plugins = discover(disabled=())
+    for name, model in plugins.sections.items():
+        record = plugins.get(name)
+        if record is not None and record.distribution == "ftcore":
+            served = ", ".join(f"`{stage}`" for stage in record.stages) or "no stage"
+            parts += [f"## `[{name}]`", f"{_doc(model)} The plugin serves {served}.", *_keys(model, name)]
+    parts += [_EXIT_CODES_HEAD, "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())]
+    return "\n\n".join(parts).replace("|---|---|\n\n", "|---|---|\n") + "\n"
+
+
+def _keys(model: type[Section], section: str) -> Iterator[str]:
+    schema = model.model_json_schema()
+    required = schema.get("required", [])
+    for key, rule in schema["properties"].items():
+        default = "required" if key in required else f"default `{_toml(rule.get('default'))}`"
+        takes = _takes(rule, schema.get("$defs", {}))
+        yield f'<a id="{section}-{key}"></a>**`{key}`** · {takes} · {default}  \n{" ".join(rule["description"].split())}'
+
+
+def _doc(model: type) -> str:
+    return " ".join(inspect.cleandoc(model.__doc__ or "").split())
+
+
+def _toml(value: Any) -> str:
+    if value is None:
+        return '"null"'
+    if isinstance(value, dict) and value:
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _takes(rule: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """The type and range of a value in words."""
+    if "$ref" in rule:
+        return _takes(definitions[rule["$ref"].rpartition("/")[2]], definitions)
+    if "anyOf" in rule:
+        options: list[str] = [_takes(option, definitions) for option in rule["anyOf"]]
+        if any(option.startswith("number") for option in options):
+            options = [option for option in options if not option.startswith("integer")]
+        return " or ".join(dict.fromkeys(options)) + _range(rule)
+    if "enum" in rule or "const" in rule:
+        return " or ".join(f"`{_toml(value)}`" for value in rule.get("enum", [rule.get("const")]))
+    match rule.get("type"):
+        case "null":
+            return '`"null"`'
+        case "boolean":
+            return "`true` or `false`"
+        case "integer" | "number":
+            return f"{rule['type']}{_range(rule)}"
+        case "array":
+            items = _takes(rule.get("items", {}), definitions)
+            return f"list of {items}" if " or " not in items else f"list of ({items})"
+        case "object":
+            inner = rule.get("additionalProperties")
+            return f"table of {_takes(inner, definitions)}" if isinstance(inner, dict) and inner else "table"
+        case "string":
+            return "path" if rule.get("format") == "path" else "text"
+    return "any value"
+
+
+def _range(rule: dict[str, Any]) -> str:
+    low, high = rule.get("minimum"), rule.get("maximum")
+    above, below = rule.get("exclusiveMinimum"), rule.get("exclusiveMaximum")
+    if low is not None and high is not None:
+        return f", {low:,} to {high:,}"
+    words = [f"at least {low:,}"] if low is not None else [f"more than {above:,}"] if above is not None else []
+    words += [f"at most {high:,}"] if high is not None else [f"less than {below:,}"] if below is not None else []
+    return f", {' and '.join(words)}" if words else ""
+
+
+_CONFIGURATION_HEAD = """<!-- Written by docs/generate.py from the settings' docstrings; change those. -->
+
+# Configuration
+
+A run is described by one TOML file. `ftcore check config.toml` looks for every mistake in it, in a moment and without
+loading anything heavy; `ftcore schema` prints its JSON Schema for editors.
+
+- Required are `base_model_id` and `training_data_id`, in `[fine_tuner]`. Every other key has the default given here.
+- Types are strict: `epochs = "30"` is an error. Unknown keys and sections are errors too, with a suggestion, and all
+  problems of a file are reported together.
+- `"null"` stands for "none" where a key takes it, and means the same as leaving the key out.
+- `${NAME}` in a text is replaced by the environment variable, `${NAME:-default}` by the default where the variable is not
+  set or empty. A variable that is not set is an error. The result takes the type of its key: `rank = "${RANK}"` is a
+  number. A `${` that is meant as it stands is written `$${`.
+- `--set section.key=value` on the command line replaces a value of the file, as often as you like; the last one wins.
+  Values are read like variables: `--set fine_tuner.rank=8`, `--set 'fine_tuner.report_to=["mlflow", "wandb"]'`,
+  `--set run.name=0.1` (a text, as the key is one). TOML's quotes may be used where blanks or line ends matter:
+  `--set 'fine_tuner.answer_part="<|assistant|>\\n"'`.
+- Secrets come from the environment only (`HF_TOKEN`, `WANDB_API_KEY`, `MLFLOW_TRACKING_PASSWORD`, …). The values of such
+  variables, and passwords in URLs, are masked in everything that ftcore shows or writes.
+- Relative paths of data are looked up from the folder where the command is started, then from the file's folder."""
+
+_PLUGIN_SECTIONS_HEAD = """# Sections of the built-in plugins
+
+A plugin's section has the plugin's name. One whose plugin has no part in the run gives a warning."""
+
+_EXIT_CODES_HEAD = """# Exit codes
+
+| code | meaning |
+|---|---|"""
+
+# Hooks
+
+_LAUNCHING = "the process that launches"
+_PROCESS = {
+    "ftcore_settings": "every process that reads a configuration",
+    "ftcore_check": _LAUNCHING,
+    "ftcore_bid": "the process that launches (stage `loader`) and the one that trains (stage `formatter`)",
+    "ftcore_name_run": _LAUNCHING,
+    "ftcore_launch": _LAUNCHING,
+    "ftcore_register_commands": "the process of the command",
+}
+
+
+def hooks() -> str:
+    """The text of `hooks.md`."""
+    parts = [_HOOKS_HEAD]
+    for name, specification in SPECIFICATIONS.items():
+        parts += [f"## {signature(name)}", _facts(name, specification.ftcore_spec["firstresult"])]
+        parts.append(inspect.cleandoc(specification.__doc__))
+    parts.append(_TYPES_HEAD)
+    for name, kind in vars(contracts).items():
+        if inspect.isclass(kind) and kind.__module__ == contracts.__name__:
+            parts += [f"## {name}", *_type(kind)]
+    return "\n\n".join(parts) + "\n"
+
+
+def signature(hook: str) -> str:
+    """A hook as it is written in the code: names, types, result."""
+    return _signature(SPECIFICATIONS[hook])
+
+
+def _signature(function: Any) -> str:
+    shape = inspect.signature(function)
+    arguments = ", ".join(
+        f"{argument.name}: {argument.annotation}" for argument in shape.parameters.values() if argument.name != "self"
+    )
+    return f"{function.__name__}({arguments}) -> {shape.return_annotation}"
+
+
+def _facts(name: str, one_answer: bool) -> str:
+    stage = STAGE_OF_HOOK.get(name)
+    if name == "ftcore_name_run":
+        asked = "Stage: `namer`. Asked: one plugin after the other, until one answers"
+    elif stage:
+        asked = f"Stage: `{stage}`. Asked: the plugin that the configuration selects"
+    else:
+        asked = "Asked: every plugin"
+    answers_nothing = inspect.signature(SPECIFICATIONS[name]).return_annotation == "None"
+    collects = "" if one_answer or answers_nothing else ", whose answers are collected"
+    return f"{asked}{collects}. Process: {_PROCESS.get(name, 'the process that trains')}."
+
+
+def _type(kind: type) -> Iterator[str]:
+    if not (kind.__doc__ or "").startswith(f"{kind.__name__}("):  # the one that dataclasses make up
+        yield inspect.cleandoc(kind.__doc__ or "").replace("Attributes:\n    ", "Attributes:\n\n    ")
+    members = {name: value for name, value in vars(kind).items() if not name.startswith("_") or name == "__call__"}
+    lines = []
+    for name, value in members.items():
+        if isinstance(value, property) and value.fget is not None:
+            text = f": {_flat(value.fget.__doc__)}" if value.fget.__doc__ else ""
+            lines.append(f"- `{name}: {inspect.signature(value.fget).return_annotation}`{text}")
+        elif inspect.isfunction(value):
+            text = f": {_flat(value.__doc__)}" if value.__doc__ else ""
+            lines.append(f"- `{_signature(value)}`{text}")
+    if lines:
+        yield "\n".join(lines)
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+_HOOKS_HEAD = """<!-- Written by docs/generate.py from core/ftcore/hookspecs.py and contracts.py; change those. -->
+
+# Hooks
+
+A plugin is a module (or an object) named by an entry point in the group `ftcore`. The entry point's name is the plugin's
+only name: it selects the plugin in the configuration, is the name of its section, the prefix of the ids it serves, its row
+in `ftcore plugins`, and what `FTCORE_DISABLE` takes.
+
+A plugin implements any of these functions, marked with `@ftcore.hookimpl`, and leaves out the arguments that it does not
+need. `settings` is always the plugin's own validated section, or None where it has none. Arguments have no defaults and
+are no keywords. A wrapper (`@hookimpl(wrapper=True)`) runs around every call of its hook, whoever is selected.
+
+An error that a user can cause is raised as one of `ftcore.errors`; anything else is reported with the plugin's name,
+distribution and version.
+
+In the order of a run: settings, check, bid (loader), name_run, launch, run_started, resolve_model, make_loader (tokenizer),
+load_dataset, bid and make_formatter, make_trainer (examples, audit), make_loader's model, make_reporter, fit, save,
+run_finished or run_failed."""
+
+_TYPES_HEAD = """# Types
+
+What the hooks take and return; all in `ftcore.contracts`, which imports nothing heavy."""
+
+PAGES = {"configuration.md": configuration, "hooks.md": hooks}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or say which of them are not current."""
+    stale = [name for name, page in PAGES.items() if not _is(DOCS / name, page())]
+    if "--check" in arguments:
+        for name in stale:
+            print(f"docs/{name} is not current: run `python docs/generate.py`", file=sys.stderr)
+        return 1 if stale else 0
+    for name in stale:
+        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
+        print(f"docs/{name} written")
+    return 0
+
+
+def _is(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
