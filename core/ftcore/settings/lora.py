@@ -15,7 +15,7 @@ class LoraSettings(Section):
     rank: Annotated[int, Field(ge=1, le=4096)] = 16
     """The adapter's rank r. More means more trainable parameters."""
 
-    lora_alpha: Annotated[int | float, Field(gt=0)] = 16
+    lora_alpha: Annotated[int, Field(gt=0)] | Annotated[float, Field(gt=0)] = 16
     """The update is scaled by `lora_alpha / rank` (with `use_rslora`, by `lora_alpha / sqrt(rank)`)."""
 
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1

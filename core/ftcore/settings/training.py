@@ -12,7 +12,7 @@ from ftcore.settings.base import Section
 class TrainingSettings(Section):
     """The training keys of `[fine_tuner]`."""
 
-    epochs: Annotated[int | float, Field(gt=0, le=100_000)] = 30
+    epochs: Annotated[int, Field(gt=0, le=100_000)] | Annotated[float, Field(gt=0, le=100_000)] = 30
     """How often the training data are passed over; a fraction is allowed."""
 
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.0002
