@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,14 @@ Read = Callable[[], "Iterator[pa.Table]"]
 """Starts reading from the front; each call gives the same pieces."""
 
 
-def collect(read: Read, what: str, key: str, cache_dir: Path, memory_limit: int) -> Dataset:
+def collect(read: Read, what: str, key: str, cache_dir: Path, memory_limit: int, expected: int = 0) -> Dataset:
     """All pieces as one dataset.
 
     Args:
         what: the data's id, for messages.
         key: a fingerprint of the source in hex; the file on disk is named by it, and found again by it.
         memory_limit: in bytes of Arrow data.
+        expected: about how many bytes are to come, where that is known.
 
     Raises:
         DataError: the pieces do not fit together, or there is no row.
@@ -32,18 +34,25 @@ def collect(read: Read, what: str, key: str, cache_dir: Path, memory_limit: int)
     from datasets import Dataset
 
     cached = cache_dir / f"{key}.arrow"
-    if cached.is_file():
+    if not cached.is_file():
+        pieces = None if expected > memory_limit else _fitting(read, memory_limit)
+        if pieces is not None:
+            return _in_memory(pieces, what, key)
+        _write(read, what, cached)
+    with _readable_types(what):
         return Dataset.from_file(str(cached))
+
+
+def _fitting(read: Read, memory_limit: int) -> list[pa.Table] | None:
+    """All pieces, or None where together they are larger than the limit."""
     pieces: list[pa.Table] = []
     size = 0
     for piece in read():
         pieces.append(piece)
         size += piece.nbytes
         if size > memory_limit:
-            pieces.clear()
-            _write(read, what, cached)
-            return Dataset.from_file(str(cached))
-    return _in_memory(pieces, what, key)
+            return None
+    return pieces
 
 
 def _in_memory(pieces: list[pa.Table], what: str, key: str) -> Dataset:
@@ -51,20 +60,14 @@ def _in_memory(pieces: list[pa.Table], what: str, key: str) -> Dataset:
     from datasets import Dataset
 
     if not any(piece.num_rows for piece in pieces):
-        raise DataError(f'"{what}" has no rows', fix="Check the data")
+        raise _no_rows(what)
     schema: pa.Schema | None = None
     for piece in pieces:
         schema = _merged(schema, piece.schema, what)
     table = pa.concat_tables([_aligned(piece, schema, what) for piece in pieces])
-    try:
-        # Naming the fingerprint keeps `datasets` from hashing all the data for one.
+    # Naming the fingerprint keeps `datasets` from hashing all the data for one.
+    with _readable_types(what):
         return Dataset(table, fingerprint=key[:16])
-    except (ValueError, TypeError, NotImplementedError, KeyError) as error:
-        raise DataError(
-            f'"{what}" has a column of a type that cannot be read',
-            why=" ".join(str(error).split())[:200],
-            fix="Write it as text, numbers, lists or objects",
-        ) from None
 
 
 def _write(read: Read, what: str, cached: Path) -> None:
@@ -77,11 +80,10 @@ def _write(read: Read, what: str, cached: Path) -> None:
     except OSError as error:
         raise _cannot_cache(cached, what, error) from None
     scratch = Path(name)
-    schema: pa.Schema | None = None
-    complete = False
     try:
-        while not complete:
-            complete, schema = _write_once(read, what, scratch, schema)
+        schema = _write_once(read, what, scratch, None)
+        if schema is not None:
+            _write_once(read, what, scratch, schema)
         scratch.replace(cached)
     except OSError as error:
         raise _cannot_cache(cached, what, error) from None
@@ -89,25 +91,43 @@ def _write(read: Read, what: str, cached: Path) -> None:
         scratch.unlink(missing_ok=True)
 
 
-def _write_once(read: Read, what: str, scratch: Path, schema: pa.Schema | None) -> tuple[bool, pa.Schema]:
+def _write_once(read: Read, what: str, scratch: Path, known: pa.Schema | None) -> pa.Schema | None:
+    """Write in one pass; returns None, or the schema of all pieces where that is wider than what was written with."""
     import pyarrow as pa
 
-    complete = True
+    written = schema = known
     writer: pa.RecordBatchStreamWriter | None = None
+    rows = 0
     try:
         for piece in read():
-            merged = _merged(schema, piece.schema, what)
-            if writer is not None and merged != schema:
-                complete = False
-            schema = merged
-            if complete:
+            rows += piece.num_rows
+            schema = _merged(schema, piece.schema, what)
+            written = written or schema
+            if schema == written:
                 writer = writer or pa.ipc.new_stream(str(scratch), schema)
                 writer.write_table(_aligned(piece, schema, what))
     finally:
         if writer is not None:
             writer.close()
-    assert schema is not None  # there were pieces enough to exceed the limit
-    return complete, schema
+    if not rows:
+        raise _no_rows(what)
+    return None if schema == written else schema
+
+
+def _no_rows(what: str) -> DataError:
+    return DataError(f'"{what}" has no rows', fix="Check the data")
+
+
+@contextmanager
+def _readable_types(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, NotImplementedError, KeyError) as error:
+        raise DataError(
+            f'"{what}" has a column of a type that cannot be read',
+            why=" ".join(str(error).split())[:200],
+            fix="Write it as text, numbers, lists or objects",
+        ) from None
 
 
 def _cannot_cache(cached: Path, what: str, error: OSError) -> DataError:

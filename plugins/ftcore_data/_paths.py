@@ -55,7 +55,7 @@ def _missing(request: DataRequest, path: Path) -> DataError:
     places = [path] if path.is_absolute() else [path, request.base_dir / path]
     parents = list(dict.fromkeys(place.parent.resolve() for place in places))
     names = {child.name for parent in parents if parent.is_dir() for child in parent.iterdir()}
-    close = get_close_matches(path.name, sorted(names), n=3, cutoff=0.6)
+    close = get_close_matches(path.name, sorted(names), n=3, cutoff=0.78)
     looked = " or ".join(str(parent) for parent in parents)
     if not any(parent.is_dir() for parent in parents):
         why, fix = f"the folder {looked} does not exist", "Correct training_data_id or validation_data_id"

@@ -86,6 +86,7 @@ def _read(files: Sequence[Path], options: Options, request: DataRequest, setting
         _key(files, options, settings),
         cache_dir(settings.cache_dir),
         settings.memory_limit_mb << 20,
+        expected=0 if options.rows is not None else sum(file.stat().st_size for file in files),
     )
     _require(settings.text_columns, dataset.column_names, request)
     return dataset

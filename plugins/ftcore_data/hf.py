@@ -129,13 +129,18 @@ def _explain(error: Exception, request: DataRequest) -> DataError | None:
         return DataError(what, why="an id is `name` or `user/name`", fix="Correct it")
     if names & {"ConnectionError", "TransportError", "TimeoutException", "TimeoutError", "LocalEntryNotFoundError"}:
         fix = "Check the network, HF_ENDPOINT and the proxy, or name a local file"
-        broken = [link for link in chain if isinstance(link, OSError) and link.errno] or chain
-        return DataError(what, why=f"the Hub cannot be reached ({_reason(broken)})", fix=fix)
+        return DataError(what, why=f"nothing answers at {_endpoint()}", fix=fix)
     if names & {"HfHubHTTPError", "DatasetsError", "HTTPError", "DatasetGenerationError", "OSError", "ArrowException"}:
         return DataError(what, why=_reason(chain), fix="Check the dataset's page, or download it and name a local file")
     if names & {"FileNotFoundError", "ValueError"}:
         return DataError(what, why=_reason(chain), fix="Check its page and the options of the id")
     return None
+
+
+def _endpoint() -> str:
+    from datasets import config
+
+    return str(config.HF_ENDPOINT)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

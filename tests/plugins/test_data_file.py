@@ -557,6 +557,20 @@ def test_a_column_that_changes_its_type_far_down(load: Any, tmp_path: Path) -> N
     assert not list(tmp_path.glob("cache/*.arrow*")) + list(tmp_path.glob("cache/.*"))
 
 
+def test_large_and_without_rows(load: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" + " " * 2_000_000 + "]")
+    with pytest.raises(DataError) as raised:
+        load("a.json", memory_limit_mb=1)
+    assert str(raised.value) == '"a.json" has no rows. Check the data'
+
+
+def test_a_type_that_datasets_cannot_hold(load: Any, tmp_path: Path) -> None:
+    arrow_stream(tmp_path / "a.arrow", pa.table({"a": pa.array([(1, 2, 3)], pa.month_day_nano_interval())}))
+    for limit in (256, 0, 0):  # in memory, through the disk, and found there again
+        with pytest.raises(DataError, match=r'"a.arrow" has a column of a type that cannot be read: .*interval'):
+            load("a.arrow", memory_limit_mb=limit)
+
+
 def test_a_text_column_that_is_not_there(load: Any, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(lines(ROWS))
     with pytest.raises(DataError) as raised:
