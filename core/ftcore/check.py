@@ -74,7 +74,7 @@ def _output_dir(config: Config) -> Iterator[Problem]:
         elif not os.access(folder, os.W_OK | os.X_OK):
             yield Problem("run.output_dir", f"output_dir cannot be {shown(text)}: {folder} is not writable", fix)
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
         yield Problem("run.output_dir", f"output_dir cannot be {shown(text)}: {reason}", fix)
 
 

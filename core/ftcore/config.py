@@ -157,8 +157,10 @@ def _override(tables: Tables, overrides: Sequence[str], problems: list[Problem])
         section, _, key = target.strip().partition(".")
         section, key = section.strip(), key.strip()
         if not (equals and section and key):
+            homes = [name for name, model in CORE_SECTIONS.items() if target.strip() in model.model_fields]
+            example = f"{homes[0]}.{target.strip()}=…" if homes else "fine_tuner.epochs=3"
             message = f"--set {short(override)} is not of the form section.key=value"
-            problems.append(Problem("", message, "Give all three, like --set fine_tuner.epochs=3"))
+            problems.append(Problem("", message, f"Give all three, like --set {example}"))
             continue
         tables[section] = {**tables.get(section, {}), key: RawText(_unquoted(value))}
         targets.add(f"{section}.{key}")

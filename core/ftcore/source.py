@@ -27,8 +27,10 @@ class Source:
         """`file:line` of a key or of the section around it, `--set section.key`, or the file alone."""
         if where in self.overridden:
             return f"--set {where}"
-        line = self.line(where)
-        return f"{self.path}:{line}" if line else str(self.path)
+        if line := self.line(where):
+            return f"{self.path}:{line}"
+        inside = sorted(key for key in self.overridden if where and key.startswith(f"{where}."))
+        return f"--set {inside[0]}" if inside else str(self.path)
 
     def line(self, where: str) -> int:
         """The line of a key or of the section around it; 0 where the file has neither."""

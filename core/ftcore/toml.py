@@ -59,8 +59,10 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise ConfigError(_syntax_message(path, text, error)) from None
     except RecursionError:
         raise _too_deep(path) from None
-    except ValueError as error:  # an integer longer than Python converts
-        raise ConfigError(f"{path} has a number with too many digits", why=str(error).partition(";")[0]) from None
+    except ValueError:  # an integer longer than Python converts
+        number = re.search(r"[0-9_]{1000,}", text)
+        line = text.count("\n", 0, number.start()) + 1 if number else 1
+        raise ConfigError(f"{path}:{line}: the number has too many digits to be meant") from None
     if _depth(values) > _DEEPEST:
         raise _too_deep(path)
     return values, key_lines(text)

@@ -72,7 +72,7 @@ def problems(
         if not key:
             yield Problem(where, f"[{section}] is not allowed: {_wanted(group)}")
         elif group[0]["type"] == "extra_forbidden":
-            yield _unknown_key(where, section, key, models)
+            yield _unknown_key(where, section, key, table.get(key), models)
         elif group[0]["type"] == "missing":
             yield Problem(where, f"[{section}] has no {key}, which is required", f'Add {key} = "…"')
         else:
@@ -154,10 +154,15 @@ def _number(value: Any) -> str:
     return str(int(value)) if value == int(value) else str(value)
 
 
-def _unknown_key(where: str, section: str, key: str, models: Mapping[str, type[Section]]) -> Problem:
+def _unknown_key(where: str, section: str, key: str, value: Any, models: Mapping[str, type[Section]]) -> Problem:
     own = models[section].model_fields
     homes = [name for name, model in models.items() if key in model.model_fields]
-    if section == "fine_tuner" and key in _ELSEWHERE:
+    outer, dot, inner = key.partition(".")
+    if dot and outer in own:  # only --set can give such a key
+        fix = f"Give the whole table: --set '{section}.{outer}={{ {inner} = … }}'"
+    elif isinstance(value, dict):
+        fix = f"There are no sections inside [{section}]: its keys stand directly under it"
+    elif section == "fine_tuner" and key in _ELSEWHERE:
         fix = f"It is called {_ELSEWHERE[key]} here"
     elif homes:
         fix = f"It belongs under {' or '.join(f'[{name}]' for name in homes)}"
