@@ -68,7 +68,9 @@ class WandbReporter:
         safe = re.sub(r"[^\w.-]", "-", f"{self._run.name}-{name}")[:_NAME_LENGTH]
         artifact = wandb.Artifact(safe, "model" if path.is_dir() else "file")
         if path.is_dir():
-            artifact.add_dir(str(path), policy="immutable")  # models are large: read where they lie, not copied first
+            for file in sorted(item for item in path.rglob("*") if item.is_file()):
+                # Models are large: they are read where they lie, not copied first.
+                artifact.add_file(str(file), str(file.relative_to(path)), policy="immutable")
         else:
             artifact.add_file(str(path), name=path.name)  # a copy, since the manifest is written again later
         self._guarded(lambda: run.log_artifact(artifact))
@@ -83,6 +85,15 @@ class WandbReporter:
             raise RecordRefused(
                 "W&B has not got everything", why="it took too long", fix=f"Send the rest: wandb sync {folder}"
             ) from error
+        except Exception as error:
+            raise RecordRefused(
+                "W&B has not got everything",
+                why=f"its service was lost while the run went on ({type(error).__name__})",
+                fix="metrics.jsonl in the run directory has all metrics",
+            ) from error
+        finally:
+            _release(run)
+            self._opened = None
 
     def _open(self) -> Any:
         """The open run; opened again if wandb's service was lost."""
@@ -91,7 +102,7 @@ class WandbReporter:
             try:
                 self._opened = _init(self._run, self._settings, self._mode, self._record)
             except BaseException:
-                _release()
+                _release(None)
                 raise
         return self._opened
 
@@ -101,8 +112,8 @@ class WandbReporter:
         except (TypeError, ValueError) as error:
             raise RecordRefused("W&B refuses a record", why=str(error)) from error
         except BaseException:
+            _release(self._opened)
             self._opened = None
-            _release()
             raise
 
 
@@ -118,6 +129,7 @@ def _init(run: Run, settings: WandbSettings, mode: str, record: RunRecord) -> An
         disable_code=True,
         disable_git=True,
         disable_job_creation=True,
+        reinit="create_new",  # leaves alone what else in this process has opened a run
         save_code=False,
         x_save_requirements=False,
         x_disable_stats=not settings.system_metrics,
@@ -148,11 +160,18 @@ def _run_id(run: Run, record: RunRecord) -> str:
     return uuid.uuid5(uuid.NAMESPACE_URL, key).hex[:16]
 
 
-def _release() -> None:
-    """Stop wandb's service, which otherwise takes the id of a run that could not be opened for one in use."""
+def _release(own: Any) -> None:
+    """Stop wandb's service, unless a run of somebody else's in this process uses it.
+
+    The service takes the id of a run that could not be opened for one in use, and after a run's end it still writes
+    the rest of the run's file; when it has stopped, the id is free and the file is whole.
+    """
     import wandb
 
+    active = getattr(wandb.setup(), "most_recent_active_run", None)
+    if active is not None and active is not own:
+        return
     try:
         wandb.teardown()
-    except Exception as error:  # it was gone already; the caller raises the error that matters
+    except (Exception, SystemExit) as error:  # it was gone already; where that matters, the caller raises
         _log.debug("wandb's service did not stop: %r", error)

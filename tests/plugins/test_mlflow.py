@@ -364,6 +364,25 @@ def test_names_that_mlflow_refuses_are_made_harmless() -> None:
     ]  # fmt: skip
 
 
+def test_check_names_the_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ftcore.config import load
+    from ftcore.plugins import discover
+
+    def messages(report_to: str) -> list[str]:
+        file = tmp_path / "config.toml"
+        file.write_text(f'[fine_tuner]\nbase_model_id = "m"\ntraining_data_id = "hf:d"\nreport_to = "{report_to}"\n')
+        found = ftcore_mlflow.ftcore_check(load(file, discover()))
+        return [f"{problem.severity} {problem.message}. {problem.fix}" for problem in found]
+
+    assert messages("mlflow") == []
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # what an import system answers where nothing is installed
+    assert messages("none") == []
+    assert messages("mlflow") == [
+        "error report_to names mlflow, and the package mlflow is not installed. "
+        "Install it: pip install 'ftcore[mlflow]'"
+    ]
+
+
 def test_importing_the_plugin_imports_nothing_heavy() -> None:
     code = "import sys, ftcore_mlflow; print({'mlflow', 'numpy', 'requests', 'sqlalchemy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -119,6 +119,25 @@ def test_a_full_disk_is_an_error_that_core_repeats(run: TrackedRun) -> None:
     assert len(read(run.dir / "tensorboard").Scalars("loss")) == 1
 
 
+def test_check_names_the_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ftcore.config import load
+    from ftcore.plugins import discover
+
+    def messages(report_to: str) -> list[str]:
+        file = tmp_path / "config.toml"
+        file.write_text(f'[fine_tuner]\nbase_model_id = "m"\ntraining_data_id = "hf:d"\nreport_to = "{report_to}"\n')
+        found = ftcore_tensorboard.ftcore_check(load(file, discover()))
+        return [f"{problem.severity} {problem.message}. {problem.fix}" for problem in found]
+
+    assert messages("tensorboard") == []
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # what an import system answers where nothing is installed
+    assert messages("none") == []
+    assert messages("tensorboard") == [
+        "error report_to names tensorboard, and the package tensorboard is not installed. "
+        "Install it: pip install 'ftcore[tensorboard]'"
+    ]
+
+
 def test_importing_the_plugin_imports_nothing_heavy() -> None:
     code = "import sys, ftcore_tensorboard; print({'tensorboard', 'torch', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
