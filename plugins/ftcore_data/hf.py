@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,54 +93,62 @@ def _explained(request: DataRequest) -> Iterator[None]:
 
 
 def _explain(error: Exception, request: DataRequest) -> DataError | None:
+    # By the classes' names, since some live in huggingface_hub, some in datasets and some in its HTTP client.
     chain = list(_chain(error))
     names = {kind.__name__ for link in chain for kind in type(link).__mro__}
-    statuses = {getattr(getattr(link, "response", None), "status_code", None) for link in chain}
     text = " ".join(" ".join(str(link) for link in chain).split())
+    found = _wrong_request(names, text, request.locator.options) or _no_access(names, text, chain)
+    if found is None and names & _OTHERWISE:
+        found = _reason(chain), "Check the dataset's page, or download it and name a local file"
+    if found is None:
+        return None
     what = f'cannot load the dataset "{request.locator.text}" from the Hugging Face Hub'
-    token = "HF_TOKEN is set, and not enough" if os.environ.get("HF_TOKEN") else "HF_TOKEN is not set"
+    return DataError(what, why=found[0], fix=found[1])
 
-    if "GatedRepoError" in names or "gated dataset" in text:
-        fix = "Ask for access on its page, and set HF_TOKEN to a token of that account"
-        return DataError(what, why=f"access to it is granted one by one, and {token}", fix=fix)
+
+_UNREACHABLE = {"ConnectionError", "TransportError", "TimeoutException", "TimeoutError", "LocalEntryNotFoundError"}
+_OTHERWISE = {"HfHubHTTPError", "HTTPError", "DatasetsError", "ArrowException", "OSError", "ValueError"}
+
+
+def _wrong_request(names: set[str], text: str, options: Mapping[str, str]) -> tuple[str, str] | None:
+    """Why and fix, where the id asks for something that the dataset does not have."""
     if "RevisionNotFoundError" in names or "doesn't exist for dataset" in text:
-        revision = request.locator.options.get("revision", "main")
-        return DataError(what, why=f'it has no revision "{revision}"', fix="Give a branch, tag or commit of it")
+        return f'it has no revision "{options.get("revision", "main")}"', "Give a branch, tag or commit of it"
     if "BuilderConfig" in text or "Config name is missing" in text:
-        offered = text.partition("[")[2].partition("]")[0].replace("'", "")
-        name = request.locator.options.get("name")
+        offered = text.partition("[")[2].partition("]")[0].replace("'", "")[:400]
+        name = options.get("name")
         why = f'it has no configuration "{name}"' if name else "it has several configurations and none is named"
-        return DataError(what, why=f"{why}; there are {offered[:400]}", fix="Choose one with ?name=…")
+        return f"{why}; there are {offered}", "Choose one with ?name=…"
     if "scripts are no longer supported" in text:
-        return DataError(what, why="it is a loading script, and code is never run", fix="Use its Parquet revision")
-    if statuses & {401, 403}:
-        return DataError(
-            what, why=f"the Hub refuses access, and {token}", fix="Set HF_TOKEN to a token that may read it"
-        )
-    if names & {"OfflineModeIsEnabled", "HfHubOfflineError"} or (
-        "offline" in text.lower() and "ConnectionError" in names
-    ):
-        fix = "Unset HF_HUB_OFFLINE, or name a local file"
-        return DataError(what, why="HF_HUB_OFFLINE is set and it is not in the local cache", fix=fix)
-    if "DatasetNotFoundError" in names or "RepositoryNotFoundError" in names or 404 in statuses:
-        fix = "Check its spelling; a local file is written with its folder, like ./data.jsonl"
-        return DataError(what, why=f"there is none of this name, or it is private and {token}", fix=fix)
-    if names & {"HFValidationError"}:
-        return DataError(what, why="an id is `name` or `user/name`", fix="Correct it")
-    if names & {"ConnectionError", "TransportError", "TimeoutException", "TimeoutError", "LocalEntryNotFoundError"}:
-        fix = "Check the network, HF_ENDPOINT and the proxy, or name a local file"
-        return DataError(what, why=f"nothing answers at {_endpoint()}", fix=fix)
-    if names & {"HfHubHTTPError", "DatasetsError", "HTTPError", "DatasetGenerationError", "OSError", "ArrowException"}:
-        return DataError(what, why=_reason(chain), fix="Check the dataset's page, or download it and name a local file")
-    if names & {"FileNotFoundError", "ValueError"}:
-        return DataError(what, why=_reason(chain), fix="Check its page and the options of the id")
+        return "it is a loading script, and code is never run", "Use its Parquet revision"
+    if names & {"EmptyDatasetError", "DataFilesNotFoundError"}:
+        return "it holds no data files that can be read", "Check its page and the revision"
+    if "HFValidationError" in names:
+        return "an id is `name` or `user/name`", "Correct it"
     return None
 
 
-def _endpoint() -> str:
+def _no_access(names: set[str], text: str, chain: Sequence[BaseException]) -> tuple[str, str] | None:
+    """Why and fix, where the dataset could not be reached or is not for this user."""
     from datasets import config
 
-    return str(config.HF_ENDPOINT)
+    token = "HF_TOKEN is set, and not enough" if os.environ.get("HF_TOKEN") else "HF_TOKEN is not set"
+    if "GatedRepoError" in names or "is a gated dataset" in text:
+        fix = "Ask for access on its page, and set HF_TOKEN to a token of that account"
+        return f"access to it is granted one by one, and {token}", fix
+    # Before the status: to a stranger the Hub answers 401 for a name that does not exist.
+    if names & {"DatasetNotFoundError", "RepositoryNotFoundError"}:
+        fix = "Check its spelling; a local file is written with its folder, like ./data.jsonl"
+        return f"there is none of this name, or it is private and {token}", fix
+    if {getattr(getattr(link, "response", None), "status_code", None) for link in chain} & {401, 403}:
+        return f"the Hub refuses access, and {token}", "Set HF_TOKEN to a token that may read it"
+    if not names & _UNREACHABLE:
+        return None
+    if config.HF_HUB_OFFLINE:
+        fix = "Unset HF_HUB_OFFLINE, or name a local file"
+        return "HF_HUB_OFFLINE is set and it is not in the local cache", fix
+    fix = "Check the network, HF_ENDPOINT and the proxy, or name a local file"
+    return f"nothing answers at {config.HF_ENDPOINT}", fix
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -149,7 +157,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         yield link
-        link = link.__cause__ or link.__context__
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
 def _reason(chain: Sequence[BaseException]) -> str:

@@ -91,7 +91,9 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.requests.append((self.command, path, token))
         name = next((name for name in REPOSITORIES if f"datasets/{name}/" in path + "/"), None)
         if name is None:
-            return self._error(404, "RepoNotFound")
+            return self._error(404 if token else 401, "RepoNotFound")  # the Hub tells a stranger no more
+        if token == "hf_revoked":
+            return self._error(401, "")
         if name == "user/gated" and token != TOKEN and "/resolve/" in path:
             return self._error(403 if token else 401, "GatedRepo")
         files = REPOSITORIES[name]
@@ -300,10 +302,14 @@ def test_what_cannot_be_loaded_is_one_line(hub: Hub, tmp_path: Path) -> None:
 
 def test_broken_and_empty_repositories_are_one_line(hub: Hub, tmp_path: Path) -> None:
     broken, empty = load([("user/broken", "training"), ("user/empty", "training")], tmp_path, HF_ENDPOINT=hub.url)
-    for answer, name in ((broken, "user/broken"), (empty, "user/empty")):
-        assert answer["kind"] == "DataError"
-        assert answer["text"].startswith(f'cannot load the dataset "{name}" {HUB} ')
-        assert "\n" not in answer["text"]
+    assert empty["text"] == (
+        f'cannot load the dataset "user/empty" {HUB} it holds no data files that can be read. '
+        "Check its page and the revision"
+    )
+    assert broken["text"] == (
+        f'cannot load the dataset "user/broken" {HUB} ValueError: Expected object or value at position 13. '
+        "Check the dataset's page, or download it and name a local file"
+    )
 
 
 def test_the_token_opens_a_gated_dataset_and_only_the_environment_gives_it(hub: Hub, tmp_path: Path) -> None:
@@ -326,6 +332,14 @@ def test_offline_serves_the_cache_and_says_what_it_lacks(hub: Hub, tmp_path: Pat
     assert missing["text"] == (
         f'cannot load the dataset "user/columnar" {HUB} HF_HUB_OFFLINE is set and it is not in the local cache. '
         "Unset HF_HUB_OFFLINE, or name a local file"
+    )
+
+
+def test_a_token_that_the_hub_does_not_know(hub: Hub, tmp_path: Path) -> None:
+    (answer,) = load([("user/plain", "training")], tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="hf_revoked")
+    assert answer["text"] == (
+        f'cannot load the dataset "user/plain" {HUB} the Hub refuses access, and HF_TOKEN is set, and not enough. '
+        "Set HF_TOKEN to a token that may read it"
     )
 
 
