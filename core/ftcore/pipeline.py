@@ -144,7 +144,7 @@ def _train(active: ActiveRun, config: Config, stages: Stages, reporting: Reporti
         reporting.log(0, before.metrics)
     fit = trainer.fit(None)
     active.console.end()
-    after = _measure(trainer, prepared, config, True)
+    after = _measure(trainer, prepared, config, fit.status == "finished")
     if after.metrics:
         active.say(f"after      {_shown(after.metrics)}")
         reporting.log(fit.steps, after.metrics)
@@ -193,7 +193,9 @@ def _measure(trainer: Any, prepared: Prepared, config: Config, evaluate: bool) -
 
 
 def _compare(active: ActiveRun, prepared: Prepared, before: Measured, after: Measured) -> list[tuple[str, str, str]]:
-    compared = []
+    compared: list[tuple[str, str, str]] = []
+    if not after.answers:
+        return compared
     for index, conversation in enumerate(prepared.sample):
         question = next(turn["content"] for turn in reversed(conversation[:-1]) if turn["role"] == "user")
         first = before.answers[index] if before.answers else ""

@@ -24,6 +24,7 @@ class FtcoreSFTTrainer(SFTTrainer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, supervised_loss: SupervisedLoss, lengths: list[int] | None, **kwargs: Any) -> None:
         self._supervised_loss, self._lengths = supervised_loss, lengths
+        self._evaluated: tuple[int, dict[str, float]] = (-1, {})
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = True  # compute_loss below divides by the tokens of all accumulated batches
 
@@ -37,6 +38,11 @@ class FtcoreSFTTrainer(SFTTrainer):  # type: ignore[misc]
                 loss * self.accelerator.num_processes
             )  # gradients are averaged over processes, tokens counted over all
         return (loss, {}) if return_outputs else loss
+
+    def evaluate_once(self) -> dict[str, float]:
+        """The metrics at this step, computed again only if they were not just computed."""
+        step, metrics = self._evaluated
+        return metrics if step == self.state.global_step else self.evaluate()
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
         """The mean loss per supervised token; unlike a mean over batches it does not depend on the batch size."""
@@ -54,6 +60,7 @@ class FtcoreSFTTrainer(SFTTrainer):  # type: ignore[misc]
         metrics = {f"{metric_key_prefix}_loss": float(total[0] / total[1].clamp(min=1))}
         self.log(dict(metrics))
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self._evaluated = (self.state.global_step, metrics)
         return metrics
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -86,6 +93,10 @@ class ObserverCallback(TrainerCallback):  # type: ignore[misc]
         if self._observer.should_stop():
             control.should_save = True
             control.should_training_stop = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._observer.should_stop():
+            control.should_evaluate = False  # whoever asked for a stop does not want to wait for this
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         metrics = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}

@@ -106,8 +106,7 @@ class SupervisedTrainer:
     def evaluate(self) -> Mapping[str, float]:
         if self._trainer.eval_dataset is None:
             return {}
-        metrics: dict[str, float] = self._trainer.evaluate()
-        return metrics
+        return self._trainer.evaluate_once()  # type: ignore[no-any-return]
 
     def fit(self, resume_from: Path | None) -> FitResult:
         try:
