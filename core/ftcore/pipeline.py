@@ -141,13 +141,13 @@ def _train(active: ActiveRun, config: Config, stages: Stages, reporting: Reporti
     before = _measure(trainer, prepared, config, config.run.evaluate_before)
     if before.metrics:
         active.say(f"before     {_shown(before.metrics)}")
-        reporting.log(0, before.metrics)
+        observer.log(0, before.metrics)
     fit = trainer.fit(None)
     active.console.end()
     after = _measure(trainer, prepared, config, fit.status == "finished")
     if after.metrics:
         active.say(f"after      {_shown(after.metrics)}")
-        reporting.log(fit.steps, after.metrics)
+        observer.log(fit.steps, after.metrics)
     answers = _compare(active, prepared, before, after)
 
     metrics = _summary(before, after, fit)
@@ -258,6 +258,7 @@ class RunObserver:
     def __init__(self, active: ActiveRun, reporting: Reporting, stop: threading.Event) -> None:
         self._active, self._reporting, self._stop = active, reporting, stop
         self._total = 0
+        self._evaluated_at = -1
 
     def begin(self, total_steps: int, from_step: int) -> None:
         self._total = total_steps
@@ -268,10 +269,14 @@ class RunObserver:
         self._active.console.step(step, tokens)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        if "eval_loss" in metrics:
+            if step == self._evaluated_at:
+                return  # a trainer may log its evaluations itself; the pipeline then logs them a second time
+            self._evaluated_at = step
         self._reporting.log(step, metrics)
         if "loss" in metrics:
             self._active.console.loss(step, self._total, metrics["loss"])
-        elif "eval_loss" in metrics:
+        elif "eval_loss" in metrics and 0 < step < self._total:
             self._active.say(f"  step {step}/{self._total}  {_shown(metrics)}")
         self._active.note(f"step {step} {dict(metrics)}")
 
