@@ -50,7 +50,7 @@ class TensorboardReporter:
                 self._write(Event(wall_time=started, step=0, summary=_table(tag, values)))
         self._write(Event(wall_time=started, step=0, summary=_hyperparameters(record, started)))
         if record.external_id is None:
-            self._run.say(f"tensorboard  tensorboard --logdir {self._folder}")
+            self._run.say(f"curves     tensorboard --logdir {self._folder}")
         else:
             self._restarted = True
         return str(self._folder)
