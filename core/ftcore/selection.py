@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ftcore.config import Config
 from ftcore.contracts import Bid, DataView, Stage
 from ftcore.errors import ConfigError, FormatMismatch, FtcoreError, InvalidConfig, PluginError
 from ftcore.plugins import Plugins
+from ftcore.text import short
 
 FILES, HUB = "file", "hf"
 """The plugins behind dataset ids without a prefix: for a path that exists, and for every other id."""
@@ -68,12 +70,26 @@ def formatter_for(config: Config, plugins: Plugins, data: DataView) -> Choice:
         return next(_formatter(config, plugins))
     bids = _bids("formatter", config, plugins, data)
     if not bids:
+        _require_columns(config, data)
         raise FormatMismatch(
             f"no formatter reads the columns {', '.join(data.columns)}",
             why=f"installed formatters: {', '.join(plugins.serving('formatter'))}",
             fix="Name the columns with question_column and ground_truth_column, or choose with [stages] formatter",
         )
     return _best("formatter", bids)
+
+
+def _require_columns(config: Config, data: DataView) -> None:
+    """A column that the configuration names and the data do not have explains why nobody reads them."""
+    for key in ("question_column", "ground_truth_column", "system_prompt_column"):
+        name = getattr(data.settings, key)
+        if name is not None and name not in data.columns:
+            close = get_close_matches(name, data.columns, n=1)
+            raise FormatMismatch(
+                f'{config.locate(f"fine_tuner.{key}")}: {key} = "{short(name)}" is no column of the training data',
+                why=f"its columns are {', '.join(data.columns)}",
+                fix=f'Did you mean "{close[0]}"?' if close else "Name one of these",
+            )
 
 
 def saver_names(config: Config) -> list[str]:

@@ -1,0 +1,126 @@
+"""The command line: help, exit codes, what goes where."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftcore import __version__, errors
+from ftcore.cli import main as cli_main
+from ftcore.errors import EXIT_CODES, FtcoreError
+
+CONFIG = '[fine_tuner]\nbase_model_id = "user/model"\ntraining_data_id = "data.jsonl"\nload_in_4bit = false\n'
+
+
+@pytest.fixture(autouse=True)
+def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.toml").write_text(CONFIG, encoding="utf-8")
+
+
+def test_help_lists_every_command_and_the_exit_codes(ftcore: Any) -> None:
+    outcome = ftcore("--help")
+    assert outcome.code == 0
+    for name, text in cli_main.COMMANDS.items():
+        assert f"  {name.ljust(7)}  {text}" in outcome.out
+    flat = " ".join(outcome.out.split())
+    for code, meaning in EXIT_CODES.items():
+        assert f"{code}: {meaning}." in flat
+
+
+@pytest.mark.parametrize("command", cli_main.COMMANDS)
+def test_every_command_explains_itself(ftcore: Any, command: str) -> None:
+    outcome = ftcore(command, "--help")
+    assert outcome.code == 0
+    assert outcome.out.startswith(f"Usage: ftcore {command} ")
+
+
+def test_the_version(ftcore: Any) -> None:
+    assert ftcore("--version").out == f"ftcore, version {__version__}\n"
+
+
+def test_nothing_shows_the_help_and_fails(ftcore: Any) -> None:
+    outcome = ftcore()
+    assert outcome.code == 2
+    assert outcome.err.startswith("Usage: ftcore ")
+
+
+def test_a_valid_configuration_names_who_serves_it(ftcore: Any) -> None:
+    outcome = ftcore("check", "config.toml", "--set", "fine_tuner.report_to=tensorboard")
+    assert (outcome.code, outcome.errors) == (0, [])
+    assert outcome.out.startswith("config.toml is valid: namer naming, launcher local, loader ")
+    assert outcome.out.endswith("data file, trainer sft, reporter tensorboard, saver local\n")
+
+
+def test_warnings_go_to_standard_error_and_do_not_fail(ftcore: Any) -> None:
+    outcome = ftcore("check", "config.toml", "--set", "run.sample_answers=3", "--set", "wandb.project=x")
+    assert outcome.code == 0
+    assert outcome.errors == [
+        "--set run.sample_answers: warning: sample_answers has no effect: there is no validation_data_id. Remove it",
+        f"--set wandb.project: warning: [wandb] has no effect: plugin 'wandb' (ftcore {__version__}) serves reporter, "
+        "and this run does not use it",
+    ]
+
+
+def test_every_error_has_a_documented_exit_code() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FtcoreError)]
+    assert len(kinds) > 5
+    assert {kind.exit_code for kind in kinds} <= EXIT_CODES.keys()
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 7, 130])
+def test_errors_end_with_their_code_and_one_line(
+    ftcore: Any, monkeypatch: pytest.MonkeyPatch, install: Any, code: int
+) -> None:
+    kinds = {1: "FtcoreError", 2: "ConfigError", 3: "PluginError", 4: "DataError", 5: "ModelError", 6: "TrainingError",
+             7: "SaveError", 130: "Interrupted"}  # fmt: skip
+    source = (
+        "from ftcore import hookimpl, errors\n@hookimpl\ndef ftcore_register_commands(cli):\n"
+        f"    @cli.command()\n    def fail():\n        raise errors.{kinds[code]}('what\\nnow', why='why', fix='Do')\n"
+    )
+    install("acme", {f"acme_fail_{code}": source}, {"acme": f"acme_fail_{code}"})
+    outcome = ftcore("fail")
+    assert (outcome.code, outcome.errors) == (code, ["error: what now: why. Do"])
+
+
+def test_a_bug_keeps_its_traceback_and_ends_with_1(install: Any) -> None:
+    source = (
+        "from ftcore import hookimpl\n@hookimpl\ndef ftcore_register_commands(cli):\n"
+        "    @cli.command()\n    def bug():\n        1 / 0\n"
+    )
+    site = install("acme", {"acme_bug": source}, {"acme": "acme_bug"})
+    done = subprocess.run(
+        [sys.executable, "-m", "ftcore", "bug"],
+        env={"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_an_interrupt_ends_with_130(ftcore: Any, install: Any) -> None:
+    source = (
+        "from ftcore import hookimpl\n@hookimpl\ndef ftcore_register_commands(cli):\n"
+        "    @cli.command()\n    def halt():\n        raise KeyboardInterrupt\n"
+    )
+    install("acme", {"acme_halt": source}, {"acme": "acme_halt"})
+    outcome = ftcore("halt")
+    assert (outcome.code, outcome.errors[-1]) == (130, "error: interrupted")
+
+
+def test_a_reader_that_went_away_is_no_error() -> None:
+    command = f"{sys.executable} -m ftcore schema | head -c 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("{", "", 0)
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "ftcore", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"ftcore, version {__version__}\n"
