@@ -282,9 +282,8 @@ def test_naming_a_plugin_that_cannot_serve_is_an_error_with_a_way_out(install: A
         'c.toml:3: report_to = "mlfow" names no installed plugin: plugins that serve the stage reporter here: '
         'mlflow, tensorboard. Did you mean "mlflow"?'
     )
-    assert require(plugins, "loader", "unsloth").endswith("Type pip install 'ftcore[unsloth]'") or plugins.get(
-        "unsloth"
-    )
+    if plugins.get("unsloth") is None:
+        assert require(plugins, "loader", "unsloth").endswith("Type pip install 'ftcore[unsloth]'")
     assert require(plugins, "reporter", "zzz").endswith(
         "Install the plugin's package, or choose one of these; `ftcore plugins` lists them"
     )
@@ -322,7 +321,7 @@ def test_a_broken_plugin_is_one_warning_line_unless_it_is_named(install: Any, co
     section = ftcore("check", "c.toml", "--set", "acme.x=1")
     assert section.code == 2
     assert section.errors == [
-        f"error: c.toml: the section [acme] cannot be used: {warning}. Remove the section or mend it"
+        f"error: --set acme.x: the section [acme] cannot be used: {warning}. Remove the section or mend it"
     ]
 
 
@@ -380,7 +379,7 @@ def test_required_keys_of_a_plugin_matter_only_where_it_is_used(install: Any, co
 def test_a_section_without_a_part_in_the_run_is_a_warning(config_file: Path, ftcore: Any) -> None:
     outcome = ftcore("check", "c.toml", "--set", "mlflow.experiment_name=x", "--set", "mlflow.run_name=y")
     (line,) = [line for line in outcome.errors if "[mlflow]" in line]
-    assert line.startswith("c.toml: warning: [mlflow] has no effect: plugin 'mlflow' (ftcore ")
+    assert line.startswith("--set mlflow.experiment_name: warning: [mlflow] has no effect: plugin 'mlflow' (ftcore ")
     assert line.endswith("serves reporter, and this run does not use it")
     assert not [line for line in ftcore("check", "c.toml", "--set", "mlflow.run_name=y").errors if "[mlflow]" in line]
     used = ftcore("check", "c.toml", "--set", "mlflow.experiment_name=x", "--set", "fine_tuner.report_to=mlflow")

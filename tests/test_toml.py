@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as some
 
 from ftcore import toml
 from ftcore.errors import ConfigError
@@ -107,3 +110,24 @@ def test_a_long_line_is_shown_around_the_fault(tmp_path: Path) -> None:
     assert message.startswith(f"{path}:1:1200006: not valid TOML: this is no value")
     assert message.endswith("1, 1, !]")
     assert len(message) < 400
+
+
+# A dot inside a key would make two keys of one name possible.
+_KEYS = some.text(min_size=1, max_size=4).filter(lambda key: "." not in key)
+_TEXTS = some.text(alphabet="ab\"'#=[]{}\\\n\r\t é\u2028", max_size=12)
+_VALUES = some.recursive(
+    some.integers(-9, 9) | some.booleans() | _TEXTS, lambda inner: some.lists(inner, max_size=3), max_leaves=6
+)
+
+
+@given(some.dictionaries(_KEYS, some.dictionaries(_KEYS, _VALUES, max_size=4), max_size=4), some.booleans())
+def test_any_document_has_the_line_of_every_key(document: dict[str, dict[str, object]], multiline: bool) -> None:
+    # Written statement by statement, so that where each begins is known without reading TOML.
+    text, places = "", {}
+    for section, table in document.items():
+        places[section] = text.count("\n") + 1
+        text += tomli_w.dumps({section: {}})
+        for key, value in table.items():
+            places[f"{section}.{key}"] = text.count("\n") + 1
+            text += tomli_w.dumps({key: value}, multiline_strings=multiline)
+    assert toml.key_lines(text) == places, text

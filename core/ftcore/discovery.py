@@ -103,7 +103,7 @@ def entry_points() -> Iterator[tuple[EntryPoint, PluginRecord]]:
             name = distribution.metadata["Name"] or "unknown"
             found.setdefault(name, (distribution, ours))  # a second one is an older copy further down sys.path
     for name, (distribution, ours) in sorted(found.items()):
-        requires = _requires_ftcore(distribution)
+        requires = "" if name == PROJECT else _requires_ftcore(distribution)
         for entry in sorted(ours, key=lambda entry: entry.name):
             version = distribution.version or "?"
             yield entry, PluginRecord(entry.name, name, version, entry.value, requires_ftcore=requires)

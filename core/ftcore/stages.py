@@ -177,6 +177,8 @@ class Stages:
     def everyone(self, hook: str, *, run: Run, **arguments: Any) -> None:
         """Tell every plugin that listens; one that fails is a warning and does not keep the others from hearing."""
         for name in self._plugins.implementing(hook):
+            if name in self._config.incomplete:
+                continue  # installed and not configured: there are no settings to call it with
             try:
                 self._plugins.call(hook, name, run=run, **arguments, settings=self._section(name))
             except Exception as error:

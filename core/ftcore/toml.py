@@ -175,4 +175,4 @@ def _statements(text: str) -> Iterator[tuple[int, bool, tuple[str, ...]]]:
 def _key(word: str) -> str:
     if word[0] == '"' and "\\" in word:
         return str(next(iter(tomli.loads(f"{word} = 0"))))
-    return word.strip("\"'")
+    return word[1:-1] if word[0] in "\"'" else word
