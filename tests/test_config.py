@@ -217,11 +217,10 @@ def test_set_to_false_is_no_contradiction(load: Load) -> None:
 def test_problems_of_set_name_it_and_suggest_the_same(load: Load) -> None:
     overrides = ("fine_tuner.rnak=3", "fine_tunr.rank=3", "fine_tuner.rank=x", "rank=3", "fine_tuner.rank")
     assert problems(load, "rank = 8\n", *overrides) == [
-        "config.toml: --set rank=3 is not of the form section.key=value. "
-        "Give all three, like --set fine_tuner.epochs=3",
+        "config.toml: --set rank=3 is not of the form section.key=value. Give all three, like --set fine_tuner.rank=…",
         "config.toml: --set fine_tuner.rank is not of the form section.key=value. "
         "Give all three, like --set fine_tuner.epochs=3",
-        "config.toml: the section [fine_tunr] belongs to nothing that is installed. Did you mean [fine_tuner]?",
+        "--set fine_tunr.rank: the section [fine_tunr] belongs to nothing that is installed. Did you mean [fine_tuner]?",
         "--set fine_tuner.rnak: [fine_tuner] has no key 'rnak'. Did you mean rank?",
         '--set fine_tuner.rank: fine_tuner.rank = "x" is not allowed: it must be an integer',
     ]
