@@ -10,11 +10,16 @@ from ftcore.contracts import Run
 from ftcore.errors import ModelError
 from ftcore.settings.lora import LoraSettings
 from ftcore.settings.model import ModelSettings
+from ftcore.tokenizer import sane_tokenizer
 from ftcore_transformers.adapter import add_adapter
 from ftcore_transformers.chatter import quiet_libraries
 from ftcore_transformers.hardware import attention_implementation, choose_dtype
-from ftcore_transformers.quantization import already_quantized, quantization_config, wanted_quantization
-from ftcore_transformers.tokenizer import sane_tokenizer
+from ftcore_transformers.quantization import (
+    already_quantized,
+    keep_trainable,
+    quantization_config,
+    wanted_quantization,
+)
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -62,6 +67,8 @@ class TransformersLoader:
                 why=f"{len(missing)} tensors are missing and would be random, e.g. {missing[0]}",
                 fix="Download the model again, or check that it is a causal language model",
             )
+        if quantization == "4bit":
+            keep_trainable(model)
         self._say(model, quantization, attention)
         self._check_length(model)
         checkpointing = bool(settings.use_gradient_checkpointing)

@@ -1,4 +1,7 @@
-"""A tokenizer that training and serving can rely on: a chat template, and a padding token that is not an end."""
+"""A tokenizer that training and serving can rely on: a chat template, and a padding token that is not an end.
+
+Public: every loader settles its tokenizer here, so that they all train on the same tokens.
+"""
 
 from __future__ import annotations
 
