@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
+from ftcore import files
 from ftcore.contracts import Run
 from ftcore.errors import ModelError
 from ftcore.settings.lora import LoraSettings
@@ -34,7 +35,30 @@ def add_adapter(model: Any, lora: LoraSettings, quantization: str | None, run: R
         raise ModelError("the LoRA adapter cannot be made", why=str(error), fix="Check the LoRA keys") from error
     if lora.loftq_config is not None:
         initialize(adapted, **_loftq_options(lora.loftq_config))
+        _keep_base(adapted, run)
     return adapted
+
+
+def _keep_base(adapted: Any, run: Run) -> None:
+    """Write the base model that LoftQ altered into the run directory, and let the adapter name it as its base."""
+    folder = (run.dir / "loftq-base").absolute()
+    state = {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in adapted.get_base_model().state_dict().items()
+        if ".lora_" not in name
+    }
+    try:
+        with files.whole_folder(folder) as scratch:
+            adapted.get_base_model().save_pretrained(str(scratch), state_dict=state)
+    except OSError as error:
+        raise ModelError(
+            f"the base model that LoftQ altered cannot be written to {folder}",
+            why=error.strerror or str(error),
+            fix="Make room, or remove loftq_config",
+        ) from error
+    for config in adapted.peft_config.values():
+        config.base_model_name_or_path = str(folder)
+    run.say(f"loftq      the adapter belongs to an altered base model, which lies in {folder}")
 
 
 def _lora_config(lora: LoraSettings) -> Any:

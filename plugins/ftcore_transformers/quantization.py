@@ -68,3 +68,16 @@ def quantization_config(quantization: str, compute_dtype: Any) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute_dtype,
     )
+
+
+def keep_trainable(model: Any) -> None:
+    """Keep 4-bit layers able to pass gradients on.
+
+    On processors with AVX512-BF16, bitsandbytes repacks a layer's weights at its first forward in evaluation mode, for
+    a kernel that has no backward: after one evaluation, most of the adapter would silently learn nothing any more.
+    """
+    import bitsandbytes as bnb
+
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
