@@ -1,0 +1,49 @@
+"""What would stop Acme's parts of a run, found before anything heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from acme_ftcore.settings import AcmeSettings
+from acme_ftcore.tickets import database_path
+from ftcore.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from ftcore.config import Config
+
+_NOT_BY_THE_LOADER = (
+    "dtype", "load_in_4bit", "load_in_8bit", "full_finetuning", "target_modules", "bias", "use_rslora", "loftq_config",
+    "use_gradient_checkpointing", "use_flash_attention", "chat_template", "trust_remote_code",
+)  # fmt: skip
+_NOT_BY_THE_TRAINER = ("packing", "optimizer", "lr_scheduler_type", "question_part", "answer_part")
+
+
+def problems(config: Config, settings: AcmeSettings) -> Iterator[Problem]:
+    """One for each thing that is missing, and for each key that the user set and Acme's parts leave aside."""
+    yield from _database(config, settings)
+    if config.stages.loader == "acme":
+        yield from _left_aside(config, "loader", _NOT_BY_THE_LOADER)
+    if config.stages.trainer == "acme":
+        yield from _left_aside(config, "trainer", _NOT_BY_THE_TRAINER)
+
+
+def _database(config: Config, settings: AcmeSettings) -> Iterator[Problem]:
+    ids = (config.fine_tuner.training_data_id, config.fine_tuner.validation_data_id)
+    if not any(data_id is not None and data_id.startswith("acme:") for data_id in ids):
+        return
+    try:
+        path = database_path(settings, config.path.parent)
+    except ConfigError as error:
+        yield Problem("acme.database", f"{error.what}: {error.why}", error.fix)
+    else:
+        if not path.is_file():
+            yield Problem("acme.database", f"there is no file {path}", "`ftcore acme-demo FILE` makes one to try")
+
+
+def _left_aside(config: Config, stage: str, keys: tuple[str, ...]) -> Iterator[Problem]:
+    for key in keys:
+        given = config.was_given("fine_tuner", key)
+        if given and getattr(config.fine_tuner, key) not in (False, None):
+            message = f"{key} has no effect: the {stage} acme goes its own way"
+            yield Problem(f"fine_tuner.{key}", message, severity="warning")
