@@ -277,6 +277,8 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file(load: Load) 
         ),
         ('loftq_config = "x"', 'loftq_config = "x" is not allowed: it must be a table'),
         ("dtype = 2026-01-01", 'dtype = 2026-01-01 is not allowed: it must be "float16", "bfloat16" or "float32"'),
+        ("epochs = { int = 3 }", "epochs = { int = 3 } is not allowed: it must be a number"),
+        ("epochs = { x = 3 }", "epochs = { x = 3 } is not allowed: it must be a number"),
         ("seed = 4294967296", "seed = 4294967296 is not allowed: it must be at most 4294967295"),
     ],
 )
@@ -449,6 +451,51 @@ def test_types_that_toml_lacks_are_read_from_what_it_has() -> None:
 def test_wider_types_stay_strict(table: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Wide.model_validate(table)
+
+
+class Inner(Section):
+    """A table in a section."""
+
+    deep: int = 0
+    url: str
+
+
+class Outer(Section):
+    """A section with tables in it."""
+
+    inner: Inner | None = None
+    by_name: dict[str, Inner] = {}
+    many: list[Inner] = []
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"inner": {"deep": "x", "url": "u"}}, 'o.inner.deep = "x" is not allowed: it must be an integer'),
+        ({"inner": {"deep": 1}}, "o.inner has no url, which is required"),
+        ({"inner": {"url": "u", "dep": 1}}, "o.inner has no key 'dep'"),
+        ({"inner": 3}, "o.inner = 3 is not allowed: it must be a table"),
+        ({"by_name": {"a": {"url": 5}}}, "o.by_name.a.url = 5 is not allowed: it must be a text in quotes"),
+        ({"by_name": {"a": 5}}, "o.by_name.a = 5 is not allowed: it must be a table"),
+        (
+            {"many": [{"url": "u"}, {"url": 5}]},
+            'o.many = [{ url = "u" }, { url = 5 }] is not allowed: it must be a text in quotes (item 2)',
+        ),
+        ({"outer": {"deep": 1}}, "[o] has no key 'outer'"),
+    ],
+)
+def test_problems_inside_tables_name_the_key(table: dict[str, Any], message: str) -> None:
+    from ftcore import wording
+
+    with pytest.raises(ValidationError) as caught:
+        Outer.model_validate(table)
+    assert [problem.message for problem in wording.problems("o", table, {"o": Outer}, caught.value)] == [message]
+
+
+def test_tables_in_sections_are_read() -> None:
+    outer = Outer.model_validate({"inner": {"url": "u"}, "many": [{"url": "v", "deep": 2}]})
+    assert outer.inner == Inner(url="u")
+    assert outer.many == [Inner(url="v", deep=2)]
 
 
 def test_settings_cannot_be_changed(load: Load) -> None:

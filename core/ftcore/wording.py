@@ -64,19 +64,41 @@ def problems(
         models: all known sections, for keys that belong elsewhere.
         error: what its model raised.
     """
-    by_key: dict[str, list[ErrorDetails]] = {}
+    by_path: dict[tuple[str, ...], list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
-        by_key.setdefault(str(details["loc"][0]) if details["loc"] else "", []).append(details)
-    for key, group in by_key.items():
-        where = f"{section}.{key}" if key else section
-        if not key:
+        by_path.setdefault(_path(details, table), []).append(details)
+    for path, group in by_path.items():
+        where, kind = ".".join((section, *path)), group[0]["type"]
+        holder = f"[{section}]" if len(path) < 2 else ".".join((section, *path[:-1]))
+        if not path:
             yield Problem(where, f"[{section}] is not allowed: {_wanted(group)}")
-        elif group[0]["type"] == "extra_forbidden":
-            yield _unknown_key(where, section, key, table.get(key), models)
-        elif group[0]["type"] == "missing":
-            yield Problem(where, f"[{section}] has no {key}, which is required", f'Add {key} = "…"')
+        elif kind == "missing":
+            yield Problem(where, f"{holder} has no {path[-1]}, which is required", f'Add {path[-1]} = "…"')
+        elif kind != "extra_forbidden":
+            yield Problem(where, f"{where} = {shown(_value(path, table))} is not allowed: {_wanted(group)}")
+        elif len(path) > 1:
+            yield Problem(where, f"{holder} has no key '{short(path[-1])}'")
         else:
-            yield Problem(where, f"{where} = {shown(table.get(key))} is not allowed: {_wanted(group)}")
+            yield _unknown_key(where, section, path[0], table.get(path[0]), models)
+
+
+def _path(details: ErrorDetails, table: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys that lead to a value; pydantic also names list items and the members of a union in between."""
+    path: list[str] = []
+    value: Any = table
+    absent = details["loc"][-1] if details["type"] == "missing" else None
+    for part in details["loc"]:
+        if isinstance(value, Mapping) and isinstance(part, str) and (part in value or part == absent):
+            path.append(part)
+            value = value.get(part)
+    return tuple(path)
+
+
+def _value(path: Sequence[str], table: Mapping[str, Any]) -> Any:
+    value: Any = table
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 _OF_ANOTHER_TYPE = ("_type", "literal_error", "enum", "int_from_float")

@@ -88,15 +88,15 @@ def _from_toml(field: FieldInfo, value: Any) -> Any:
     except ValidationError:
         pass
     try:
-        return adapter.validate_json(json.dumps(value, default=str), strict=True)
-    except ValidationError:
+        return adapter.validate_json(json.dumps(value), strict=True)
+    except (ValidationError, TypeError):  # a TypeError: TOML's dates, which no JSON has
         return value
 
 
 def _fits(field: FieldInfo, value: Any) -> bool:
     try:
-        _adapter(field).validate_json(json.dumps(value, default=str), strict=True)
-    except ValidationError:
+        _adapter(field).validate_json(json.dumps(value), strict=True)
+    except (ValidationError, TypeError):
         return False
     return True
 
