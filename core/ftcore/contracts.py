@@ -214,6 +214,9 @@ class Run(Protocol):
     def warn(self, text: str) -> None:
         """Warn the user, on the console and in the run's log."""
 
+    def imported_by(self, module: str) -> str | None:
+        """The plugin during whose import or hook a module was first imported; None if it was elsewhere."""
+
 
 class Loader(Protocol):
     """Loads the tokenizer first, which is cheap, then the model."""

@@ -19,6 +19,7 @@ import pluggy
 
 from ftcore import hookspecs
 from ftcore.hookspecs import PROJECT
+from ftcore.importers import on_behalf_of
 
 if TYPE_CHECKING:
     from ftcore.settings.base import Section
@@ -129,7 +130,8 @@ def load(entry_point: EntryPoint, record: PluginRecord, manager: pluggy.PluginMa
         return record.broken(reason)
     started = time.perf_counter()
     try:
-        plugin = entry_point.load()
+        with on_behalf_of(record.name):
+            plugin = entry_point.load()
     except (Exception, SystemExit) as error:  # whatever a third party's module raises, the others must load
         return record.broken(f"its import failed: {type(error).__name__}: {error}")
     record = replace(record, import_seconds=time.perf_counter() - started)

@@ -18,6 +18,7 @@ from ftcore import discovery, extras, hookspecs
 from ftcore.discovery import STAGE_OF_HOOK, PluginRecord
 from ftcore.errors import FtcoreError, PluginError
 from ftcore.hookspecs import PROJECT
+from ftcore.importers import on_behalf_of
 from ftcore.text import short
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ class Plugins:
         record = self._records[plugin]
         caller = self._caller(hook, plugin)
         try:
-            answer = caller(**arguments)
+            with on_behalf_of(plugin):
+                answer = caller(**arguments)
         except FtcoreError:
             raise
         except (Exception, SystemExit) as error:

@@ -20,7 +20,7 @@ from typing import Any
 
 import tomli_w
 
-from ftcore import files, manifest
+from ftcore import files, importers, manifest
 from ftcore.config import CORE_SECTIONS, Config
 from ftcore.console import Console
 from ftcore.errors import ConfigError
@@ -96,6 +96,9 @@ class ActiveRun:
     def warn(self, text: str) -> None:
         self.console.warn(mask(text))
         self._log.warning("%s", mask(text))
+
+    def imported_by(self, module: str) -> str | None:
+        return importers.imported_by(module)
 
     def note(self, text: str, *, exc_info: BaseException | None = None) -> None:
         """Write to the log only."""

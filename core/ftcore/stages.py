@@ -23,6 +23,7 @@ from ftcore.contracts import (
     Trainer,
 )
 from ftcore.errors import ConfigError, DataError, FtcoreError, PluginError
+from ftcore.importers import on_behalf_of
 from ftcore.plugins import PluginRecord, Plugins
 from ftcore.selection import Choice
 from ftcore.settings.data import DataSettings
@@ -207,7 +208,8 @@ class Blamed:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
-                return value(*args, **kwargs)
+                with on_behalf_of(self._blamed.name):
+                    return value(*args, **kwargs)
             except FtcoreError:
                 raise
             except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def converted_folder() -> Path:
         try:
             # Two runs may convert at once: each does so aside, and the last to end replaces an equal folder.
             with files.whole_folder(folder) as scratch:
-                _convert(gguf, scratch)
+                _convert_in_a_process_of_its_own(gguf, scratch)
         except OSError as error:
             raise ModelError(
                 f"the converted model cannot be written to {folder}",
@@ -74,6 +75,19 @@ def _require(module: str, command: str) -> None:
         )
 
 
+def _convert_in_a_process_of_its_own(gguf: Path, folder: Path) -> None:
+    # It imports transformers, which some loaders must not find imported; and its memory is given back.
+    done = subprocess.run(  # noqa: S603 - our own interpreter and module
+        [sys.executable, "-m", "ftcore_smollm2.convert", str(gguf), str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise ModelError("SmolLM2 cannot be converted", why=reason, fix="Check the versions of transformers and gguf")
+
+
 def _convert(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -91,3 +105,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
+
+
+if __name__ == "__main__":
+    _convert(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,39 @@
+"""Loads the model with unsloth, on a GPU or with its CPU backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ftcore import hookimpl
+from ftcore.contracts import Bid, DataView, Loader, Run, Stage
+from ftcore.errors import Problem
+from ftcore.settings.lora import LoraSettings
+from ftcore.settings.model import ModelSettings
+from ftcore_unsloth.versions import obstacle
+
+if TYPE_CHECKING:
+    from ftcore.config import Config
+
+
+@hookimpl
+def ftcore_bid(stage: Stage, config: Config, data: DataView | None) -> Bid | None:
+    """Serves a machine where unsloth is installed in a version that this plugin was tested with."""
+    if stage != "loader" or obstacle() or config.fine_tuner.loftq_config is not None:
+        return None
+    return Bid(20, "unsloth is installed and drives this machine")
+
+
+@hookimpl
+def ftcore_check(config: Config) -> Iterator[Problem]:
+    """Is unsloth there, in a version that is known to work?"""
+    if config.stages.loader == "unsloth" and (reason := obstacle()):
+        yield Problem("stages.loader", f"unsloth cannot be used: {reason}", "Mend that, or use the loader transformers")
+
+
+@hookimpl
+def ftcore_make_loader(run: Run, source: str, model: ModelSettings, lora: LoraSettings) -> Loader:
+    """The loader around `FastLanguageModel`."""
+    from ftcore_unsloth.loader import UnslothLoader
+
+    return UnslothLoader(run, source, model, lora)

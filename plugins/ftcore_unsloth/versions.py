@@ -1,0 +1,43 @@
+"""Which versions of unsloth this plugin works with. unsloth patches the libraries under it, so the wrong pair of
+versions does not fail where it is loaded but somewhere in training."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib.metadata import PackageNotFoundError, requires, version
+
+TESTED = ">=2026.10,<2026.11"
+"""The versions of unsloth and unsloth_zoo that this plugin was tested with."""
+
+_PATCHED = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
+"""The libraries that unsloth patches or leans on, checked against its own requirements."""
+
+
+def obstacle() -> str:
+    """Why unsloth cannot be used here, or an empty string. Imports nothing heavy."""
+    missing = [name for name in ("unsloth", "unsloth_zoo") if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"{' and '.join(missing)} not installed (pip install 'ftcore[unsloth]')"
+    from packaging.specifiers import SpecifierSet
+
+    for name in ("unsloth", "unsloth_zoo"):
+        if version(name) not in SpecifierSet(TESTED):
+            return f"{name} {version(name)} is installed, and this plugin was tested with {TESTED}"
+    return _unfit_library()
+
+
+def _unfit_library() -> str:
+    from packaging.requirements import Requirement
+
+    for text in requires("unsloth") or ():
+        requirement = Requirement(text)
+        if requirement.name not in _PATCHED or requirement.marker:
+            continue
+        try:
+            installed = version(requirement.name)
+        except PackageNotFoundError:
+            return f"it needs {requirement.name}, which is not installed"
+        # A local version such as 2.13.0+cpu is the release that it is built from.
+        if installed.partition("+")[0] not in requirement.specifier:
+            return f"it takes {requirement.name}{requirement.specifier}, and {installed} is installed"
+    return ""
