@@ -14,7 +14,7 @@ from ftcore_sft.markers import Markers
 IGNORED = -100
 
 
-def labels_by_ids(flat: Any, offsets: Any, markers: Markers) -> tuple[Any, Any]:
+def labels_by_ids(flat: Any, offsets: Any, markers: Markers) -> tuple[Any, Any, Any]:
     """Labels of many rows at once.
 
     Args:
@@ -23,7 +23,7 @@ def labels_by_ids(flat: Any, offsets: Any, markers: Markers) -> tuple[Any, Any]:
         markers: with their tokens.
 
     Returns:
-        The labels, shape [tokens], and how many answer markers each row has, shape [rows].
+        The labels, shape [tokens], and how many question and how many answer markers each row has, shape [rows].
     """
     import numpy as np
 
@@ -37,8 +37,11 @@ def labels_by_ids(flat: Any, offsets: Any, markers: Markers) -> tuple[Any, Any]:
     events[offsets[1:-1]] = -1  # an answer marker at the very end of a row opens nothing in the next
     last = np.maximum.accumulate(np.where(events != 0, np.arange(len(events)), 0))
     supervised = (events[last] == 1)[: len(flat)]
-    counts = np.bincount(np.searchsorted(offsets, answers, side="right") - 1, minlength=len(offsets) - 1)
-    return np.where(supervised, flat, IGNORED), counts
+    per_row = (
+        np.bincount(np.searchsorted(offsets, starts, side="right") - 1, minlength=len(offsets) - 1)
+        for starts in (questions, answers)
+    )
+    return np.where(supervised, flat, IGNORED), *per_row
 
 
 def _occurrences(flat: Any, offsets: Any, marker: Sequence[int]) -> Any:

@@ -156,10 +156,11 @@ def _labels(conversations: list[Conversation], texts: list[str], flat: Any, offs
     markers = recipe.markers
     if markers is None:
         return flat
-    answers = [sum(turn["role"] == "assistant" for turn in conversation) for conversation in conversations]
     if markers.answer_ids and markers.question_ids:
-        labels, found = labels_by_ids(flat, offsets, markers)
-        doubtful = np.flatnonzero(found != np.asarray(answers))
+        labels, questions, answers = labels_by_ids(flat, offsets, markers)
+        doubtful = np.flatnonzero(
+            (questions != _turns(conversations, "user")) | (answers != _turns(conversations, "assistant"))
+        )
     else:
         labels = np.full(len(flat), IGNORED, dtype=np.int64)
         doubtful = np.arange(len(texts))
@@ -169,6 +170,12 @@ def _labels(conversations: list[Conversation], texts: list[str], flat: Any, offs
         begin, end = offsets[row], offsets[row + 1]
         labels[begin:end] = labels_by_text(texts[row], encoded["input_ids"], encoded["offset_mapping"], markers)
     return labels
+
+
+def _turns(conversations: list[Conversation], role: str) -> Any:
+    import numpy as np
+
+    return np.asarray([sum(turn["role"] == role for turn in conversation) for conversation in conversations])
 
 
 def _cut(lengths: Any, offsets: Any, labels: Any, max_length: int, tally: Tally) -> Any:

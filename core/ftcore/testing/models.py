@@ -26,6 +26,8 @@ _TEXT = (
     "Which question shall the assistant answer? The user asks how many apples there are, and the system says: be short.",
     "There are 3 apples and 4 pears, so there are 3 + 4 = 7 fruits in all. Thank you for asking, and good night.",
     "What is the answer? The answer is 42, because the question was not what one thought that it would be.",
+    "Big Apples And Bees Are Better; A Book Beside A Bed. And Bold Answers? An Aunt Baked Bread And Brought All Back.",
+    "One.\n\nTwo.\n\n\nThree.\n\n\n\nFour.\n\n\n\n\nFive.\n\n",  # several line breaks are one token, as in large vocabularies
 )
 
 
@@ -37,7 +39,7 @@ def tiny_tokenizer(template: str = CHATML, special_tokens: tuple[str, ...] = SPE
         special_tokens: at least three: padding, any number of others, and last the end of a turn (the EOS).
 
     Returns:
-        A fast tokenizer (`PreTrainedTokenizerFast`) with 320 tokens or a few more.
+        A fast tokenizer (`PreTrainedTokenizerFast`) with 384 tokens or a few more.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -48,7 +50,7 @@ def tiny_tokenizer(template: str = CHATML, special_tokens: tuple[str, ...] = SPE
     bare.train_from_iterator(
         _TEXT,
         trainers.BpeTrainer(
-            vocab_size=317 + len(special_tokens),
+            vocab_size=381 + len(special_tokens),
             special_tokens=list(special_tokens),
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
@@ -65,7 +67,7 @@ def tiny_tokenizer(template: str = CHATML, special_tokens: tuple[str, ...] = SPE
 
 
 def tiny_model(folder: Path, model_type: str = "llama", *, template: str = CHATML, **config: Any) -> Path:
-    """Write a causal language model of about 100,000 random parameters, and its tokenizer, into a folder.
+    """Write a causal language model of about 120,000 random parameters, and its tokenizer, into a folder.
 
     The weights are float32 and the same on every call; hidden size 64, 2 layers, 4 attention heads, 2 of them for
     keys and values, context of 2048 tokens.
