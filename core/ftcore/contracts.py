@@ -106,7 +106,7 @@ class Formatter(Protocol):
 
     Raises:
         ValueError: this row cannot be formatted (an empty or null cell, a wrong type); the message says why. The
-            row is counted and skipped or fatal as `[data_quality]` says.
+            row is counted and skipped or fatal as `[audit]` says.
     """
 
     def __call__(self, row: Mapping[str, Any]) -> Conversation: ...

@@ -19,7 +19,7 @@ class ModelSettings(Section):
     """The longest training example, in tokens. Longer ones are cut at the end, and the run says how many."""
 
     dtype: Literal["float16", "bfloat16", "float32"] | None = None
-    """The type of the model's weights. Null chooses: bfloat16 where the device computes in it, else float16 on a GPU and float32 on a CPU."""
+    """The type of the model's weights. Null chooses: bfloat16 where the device computes in it, else float16 on a GPU and float32 on a CPU; full fine-tuning keeps float32 weights."""
 
     load_in_4bit: bool = True
     """Quantize the frozen weights to 4 bits (bitsandbytes NF4). The default gives way where `load_in_8bit` or `full_finetuning` is set, and on a machine without a GPU, where the run says so."""

@@ -34,7 +34,7 @@ class TrainingSettings(Section):
     """What the learning rate does after the warm-up: fall to 0 in a straight line or along a cosine, or stay."""
 
     optimizer: Annotated[str, Field(min_length=1)] = "paged_adamw_8bit"
-    """An optimizer by transformers' name. The `paged` and `8bit` ones need bitsandbytes and a GPU."""
+    """An optimizer by transformers' name. The `paged` and `8bit` ones need bitsandbytes, and pages need a GPU; where one cannot run, the nearest that can is used and the run says so (see `[sft] optimizer_fallback`)."""
 
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Decoupled weight decay (AdamW)."""
