@@ -81,9 +81,11 @@ def require_supervision(
     if not seen.rows:
         raise DataError("the training data have no usable rows", fix="Check the file, its columns and [audit] bad_rows")
     if not seen.supervised:
+        shown = f"; the first example is {sample}" if sample else ""
+        sought = f", where {facts['answer_part']!r} was looked for" if "answer_part" in facts else ""
         raise DataError(
             "no token of the training data would be trained on",
-            why=f"all {seen.tokens} labels are masked" + (f"; the first example is {sample}" if sample else ""),
+            why=f"all {seen.tokens} labels are masked{shown}{sought}",
             fix="Check question_part and answer_part against the chat template, and max_sequence_length",
         )
     cut = int(facts.get("truncated_rows", 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ftcore_sft.labels import IGNORED
@@ -11,7 +11,7 @@ from ftcore_sft.labels import IGNORED
 _MULTIPLE = 8  # matrix units want dimensions that they can tile
 
 
-@dataclass
+@dataclass(frozen=True)
 class Collator:
     """Pads examples on the right to a common length.
 
@@ -19,12 +19,10 @@ class Collator:
         pad_token_id: what fills `input_ids`; its labels are always masked.
         flatten: put a packed batch into one long row instead of padding it (for flash-attn, which isolates
             examples by position only in a batch of one).
-        tokens: how many tokens, padding not counted, have gone into training batches so far.
     """
 
     pad_token_id: int
     flatten: bool = False
-    tokens: int = field(default=0, compare=False)
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """A batch: `input_ids`, `labels` and `attention_mask` (or, for packed rows, `position_ids`), all int64 of
@@ -32,7 +30,6 @@ class Collator:
         import torch
 
         lengths = [len(example["input_ids"]) for example in examples]
-        self.tokens += sum(lengths)
         packed = "position_ids" in examples[0]
         if packed and self.flatten:
             return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import torch
@@ -9,7 +10,6 @@ from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from ftcore.contracts import Observer
-from ftcore_sft.collate import Collator
 from ftcore_sft.loss import SupervisedLoss
 from ftcore_sft.sampler import LengthGroupedSampler
 
@@ -22,15 +22,21 @@ class FtcoreSFTTrainer(SFTTrainer):  # type: ignore[misc]
         lengths: of the training examples in tokens, to batch similar ones together; None for a random order.
     """
 
+    data_collator: Any
+
     def __init__(self, *args: Any, supervised_loss: SupervisedLoss, lengths: list[int] | None, **kwargs: Any) -> None:
         self._supervised_loss, self._lengths = supervised_loss, lengths
         self._evaluated: tuple[int, dict[str, float]] = (-1, {})
+        self._sizes: deque[int] = deque()
+        self.tokens = 0
+        """How many tokens, padding not counted, went through the model in training so far."""
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = True  # compute_loss below divides by the tokens of all accumulated batches
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
+        self.tokens += self._sizes.popleft() if self._sizes else 0
         loss, count = self._supervised_loss(model, inputs)
         loss = loss / (num_items_in_batch if num_items_in_batch is not None else count)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
@@ -63,6 +69,21 @@ class FtcoreSFTTrainer(SFTTrainer):  # type: ignore[misc]
         self._evaluated = (self.state.global_step, metrics)
         return metrics
 
+    def get_train_dataloader(self) -> Any:
+        # A batch's size is known best before it is padded. The loader works ahead, so sizes wait for their batch.
+        collate = self.data_collator
+        self._sizes.clear()
+
+        def noted(examples: Any) -> Any:
+            self._sizes.append(sum(len(example["input_ids"]) for example in examples))
+            return collate(examples)
+
+        self.data_collator = noted
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = collate
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self._lengths is None:
             return super()._get_train_sampler(train_dataset)
@@ -80,16 +101,16 @@ class FtcoreSFTTrainer(SFTTrainer):  # type: ignore[misc]
 class ObserverCallback(TrainerCallback):  # type: ignore[misc]
     """Passes the trainer's events to ftcore."""
 
-    def __init__(self, observer: Observer, collator: Collator) -> None:
-        self._observer, self._collator = observer, collator
+    def __init__(self, observer: Observer, trainer: FtcoreSFTTrainer) -> None:
+        self._observer, self._trainer = observer, trainer
         self._tokens = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._observer.begin(state.max_steps, state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._observer.step(state.global_step, self._collator.tokens - self._tokens)
-        self._tokens = self._collator.tokens
+        self._observer.step(state.global_step, self._trainer.tokens - self._tokens)
+        self._tokens = self._trainer.tokens
         if self._observer.should_stop():
             control.should_save = True
             control.should_training_stop = True

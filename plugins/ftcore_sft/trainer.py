@@ -96,12 +96,12 @@ class SupervisedTrainer:
             eval_dataset=prepared.validation,
             processing_class=self._tokenizer,
             data_collator=collator,
-            callbacks=[ObserverCallback(observer, collator)],
             supervised_loss=SupervisedLoss(causal, sample),
             lengths=lengths if self._settings.group_by_length and not self._training.packing else None,
         )
         for callback in (PrinterCallback, ProgressCallback):
             self._trainer.remove_callback(callback)
+        self._trainer.add_callback(ObserverCallback(observer, self._trainer))
 
     def evaluate(self) -> Mapping[str, float]:
         if self._trainer.eval_dataset is None:
