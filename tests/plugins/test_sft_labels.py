@@ -7,9 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-pytest.importorskip("transformers", reason="training needs the extra [train]")
-
 from sft_parts import STYLES, Given, Style, conversation, expected_labels, gsm8k, rows_of
 
 from ftcore.contracts import Conversation
@@ -18,6 +15,8 @@ from ftcore.testing.models import tiny_tokenizer
 from ftcore_sft.labels import labels_by_ids, labels_by_text
 from ftcore_sft.markers import derived_markers, given_markers
 from ftcore_sft.prepare import Recipe, prepare
+
+pytest.importorskip("transformers", reason="training needs the extra [train]")
 
 AWKWARD = [
     conversation("Hi", "Hello."),

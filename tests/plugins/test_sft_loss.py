@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-torch = pytest.importorskip("torch", reason="training needs the extra [train]")
-pytest.importorskip("transformers", reason="training needs the extra [train]")
-
 from sft_parts import Given, conversation, rows_of
 
 from ftcore.contracts import Examples
@@ -35,6 +31,9 @@ from ftcore_transformers.loader import TransformersLoader
 
 if TYPE_CHECKING:
     from conftest import TrackedRun
+
+torch = pytest.importorskip("torch", reason="training needs the extra [train]")
+pytest.importorskip("transformers", reason="training needs the extra [train]")
 
 LOGGED = LoggingSettings(log_steps=1)
 TOPICS = ("apples", "pears", "a much longer story about quinces", "figs")

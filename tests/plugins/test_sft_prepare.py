@@ -9,9 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-pytest.importorskip("transformers", reason="training needs the extra [train]")
-
 from sft_parts import STYLES, Given, conversation, rows_of
 
 from ftcore_formats.qa import QaFormatter
@@ -20,7 +17,8 @@ from ftcore_sft.labels import IGNORED
 from ftcore_sft.markers import derived_markers
 from ftcore_sft.packing import bins, pack
 from ftcore_sft.prepare import Recipe, prepare, worth_processes
-from ftcore_sft.sampler import LengthGroupedSampler
+
+pytest.importorskip("transformers", reason="training needs the extra [train]")
 
 TOKENIZER = STYLES["chatml"].tokenizer
 
@@ -139,6 +137,8 @@ def test_a_flat_packed_batch_is_one_row_without_padding() -> None:
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=200), st.integers(1, 9), st.integers(0, 99))
 def test_every_epoch_has_every_example_once(lengths: list[int], batch_size: int, seed: int) -> None:
+    from ftcore_sft.sampler import LengthGroupedSampler
+
     sampler, same = (LengthGroupedSampler(lengths, batch_size, seed) for _ in range(2))
     for epoch in (0, 1, 7):
         sampler.set_epoch(epoch)
@@ -150,6 +150,8 @@ def test_every_epoch_has_every_example_once(lengths: list[int], batch_size: int,
 
 
 def test_epochs_and_seeds_differ_and_neighbours_have_similar_lengths() -> None:
+    from ftcore_sft.sampler import LengthGroupedSampler
+
     lengths = [(number * 37) % 400 + 1 for number in range(800)]
     sampler, other = LengthGroupedSampler(lengths, 8, 0), LengthGroupedSampler(lengths, 8, 1)
     first = list(sampler)

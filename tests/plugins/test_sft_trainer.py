@@ -11,10 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tomli_w
-
-torch = pytest.importorskip("torch", reason="training needs the extra [train]")
-pytest.importorskip("transformers", reason="training needs the extra [train]")
-
 from sft_parts import STYLES, Given, conversation, rows_of
 
 from ftcore import pipeline
@@ -34,6 +30,9 @@ from ftcore_sft.trainer import SupervisedTrainer
 if TYPE_CHECKING:
     from conftest import TrackedRun
     from ftcore.plugins import Plugins
+
+torch = pytest.importorskip("torch", reason="training needs the extra [train]")
+pytest.importorskip("transformers", reason="training needs the extra [train]")
 
 TOKENIZER = STYLES["chatml"].tokenizer
 GOOD = conversation("Who?", "Me.")
