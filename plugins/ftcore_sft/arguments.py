@@ -22,9 +22,10 @@ def sft_config(
     has_validation: bool,
 ) -> Any:
     """The arguments of the trainer; everything that ftcore does itself is switched off in them."""
+    from transformers.training_args import OptimizerNames
     from trl import SFTConfig
 
-    return SFTConfig(
+    config = SFTConfig(
         output_dir=str(output_dir),
         num_train_epochs=training.epochs,
         learning_rate=training.learning_rate,
@@ -58,6 +59,11 @@ def sft_config(
         loss_type="nll",
         **precision,
     )
+    # unsloth's CPU backend takes another for each of bitsandbytes' optimizers, which do run there; its fused AdamW in
+    # place of torch's is the same in fewer kernels.
+    if optimizer not in ("adamw_torch", "adamw_torch_fused"):
+        config.optim = OptimizerNames(optimizer)
+    return config
 
 
 def _scheduler(training: TrainingSettings) -> str:

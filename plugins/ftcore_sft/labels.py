@@ -1,7 +1,7 @@
 """Which tokens are trained on: the assistant's turns, found by the markers that open turns.
 
-A token is supervised from the end of an `answer_part` up to the beginning of the next `question_part`, so the
-end-of-turn tokens behind an answer are learned too: a model that never sees them never stops.
+A token is supervised from the end of an `answer_part` up to the beginning of the next `question_part` (or of a tool's
+turn), so the end-of-turn tokens behind an answer are learned too: a model that never sees them never stops.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _occurrences(flat: Any, offsets: Any, marker: Sequence[int]) -> Any:
 
 
 def labels_by_text(text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]], markers: Markers) -> list[int]:
-    """Labels of one row whose tokens merge across a marker's edge, found in the text.
+    """Labels of one row, found in the text: for tokens that merge across a marker's edge, and for tools' turns.
 
     Args:
         text: the rendered conversation.
@@ -71,8 +71,8 @@ def labels_by_text(text: str, ids: Sequence[int], spans: Sequence[tuple[int, int
     position = 0
     while (start := text.find(markers.answer, position)) >= 0:
         start += len(markers.answer)
-        end = text.find(markers.question, start)
-        end = len(text) if end < 0 else end
+        stops = [text.find(marker, start) for marker in (markers.question, markers.tool) if marker]
+        end = min((stop for stop in stops if stop >= 0), default=len(text))
         for index, (token_start, token_end) in enumerate(spans):
             # A token that reaches over the answer's start belongs to it; one that reaches over its end does not.
             if token_end > start and token_start < end and token_end > token_start:

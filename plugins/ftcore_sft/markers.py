@@ -10,6 +10,7 @@ from ftcore.errors import DataError
 
 _QUESTIONS = ("Aqz1 one?", "Aqz2 two?")
 _ANSWERS = ("Bqz1 first.", "Bqz2 second.")
+_TOOL = "Cqz third!"
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,15 @@ class Markers:
         question, answer: the texts.
         question_ids, answer_ids: their tokens, as they appear inside a rendered conversation; empty where tokens
             merge across the marker's edge, so that it can only be found in the text.
+        tool: the text that opens a tool's turn, which ends an answer too; empty where the question's does, or where
+            the template knows no such turn.
     """
 
     question: str
     answer: str
     question_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
+    tool: str = ""
 
 
 def given_markers(tokenizer: Any, question: str, answer: str) -> Markers:
@@ -72,15 +76,42 @@ def _derive(tokenizer: Any) -> tuple[str, str] | None:
     answer = cue if cue and cue in before_answer else before_answer
     between = two.partition(_ANSWERS[0])[2].partition(_QUESTIONS[1])[0]
     after_answer = one.partition(_ANSWERS[0])[2]
-    # What also stands behind the last answer closes that turn; the rest of what lies between opens the next one.
-    closing = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(between, after_answer, strict=False)))
-    question = between[closing:]
+    question = between[_common(between, after_answer) :]
     return (question, answer) if question.strip() and answer.strip() else None
+
+
+def _common(between: str, after: str) -> int:
+    """How much of what stands between two turns closes the first: that which also stands behind the last turn."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(between, after, strict=False)))
 
 
 def _with_ids(tokenizer: Any, question: str, answer: str) -> Markers:
     ids = tokenizer(_render(tokenizer, 2), add_special_tokens=False)["input_ids"]
-    return Markers(question, answer, _ids_in_context(tokenizer, question, ids), _ids_in_context(tokenizer, answer, ids))
+    return Markers(
+        question,
+        answer,
+        _ids_in_context(tokenizer, question, ids),
+        _ids_in_context(tokenizer, answer, ids),
+        _tool_opener(tokenizer, question),
+    )
+
+
+def _tool_opener(tokenizer: Any, question: str) -> str:
+    from jinja2 import TemplateError
+
+    turns = [
+        {"role": "user", "content": _QUESTIONS[0]},
+        {"role": "assistant", "content": _ANSWERS[0]},
+        {"role": "tool", "content": _TOOL},
+        {"role": "assistant", "content": _ANSWERS[1]},
+    ]
+    try:
+        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+    except (TemplateError, TypeError):
+        return ""
+    between = text.partition(_ANSWERS[0])[2].partition(_TOOL)[0]
+    opener = between[_common(between, _render(tokenizer, 1).partition(_ANSWERS[0])[2]) :]
+    return opener if _TOOL in text and opener.strip() and question not in opener else ""
 
 
 def _ids_in_context(tokenizer: Any, marker: str, ids: list[int]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ftcore.contracts import Conversation, Formatter
+from ftcore.errors import DataError
 from ftcore_sft.labels import IGNORED, labels_by_ids, labels_by_text
 from ftcore_sft.markers import Markers
 
@@ -122,7 +123,7 @@ def _encode(start: int, batch: Mapping[str, list[Any]], recipe: Recipe) -> tuple
     conversations, tally = _format(start, batch, recipe.formatter)
     if not conversations:
         return _table([], []), tally
-    texts = recipe.tokenizer.apply_chat_template(conversations, tokenize=False)
+    texts = _render(conversations, recipe.tokenizer)
     encoded = recipe.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
     lengths = np.fromiter((len(ids) for ids in encoded), dtype=np.int64, count=len(encoded))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -150,6 +151,21 @@ def _format(start: int, batch: Mapping[str, list[Any]], formatter: Formatter) ->
     return conversations, tally
 
 
+def _render(conversations: list[Conversation], tokenizer: Any) -> list[str]:
+    from jinja2 import TemplateError
+
+    try:
+        texts: list[str] = tokenizer.apply_chat_template(conversations, tokenize=False)
+    except TemplateError as error:
+        roles = dict.fromkeys(" ".join(turn["role"] for turn in conversation) for conversation in conversations)
+        raise DataError(
+            "the chat template does not take these conversations",
+            why=f"{error}; their turns are {', or '.join(list(roles)[:3])}",
+            fix="Change the data (a template may know no system turn), or set chat_template",
+        ) from None
+    return texts
+
+
 def _labels(conversations: list[Conversation], texts: list[str], flat: Any, offsets: Any, recipe: Recipe) -> Any:
     import numpy as np
 
@@ -159,7 +175,9 @@ def _labels(conversations: list[Conversation], texts: list[str], flat: Any, offs
     if markers.answer_ids and markers.question_ids:
         labels, questions, answers = labels_by_ids(flat, offsets, markers)
         doubtful = np.flatnonzero(
-            (questions != _turns(conversations, "user")) | (answers != _turns(conversations, "assistant"))
+            (questions != _turns(conversations, "user"))
+            | (answers != _turns(conversations, "assistant"))
+            | (_turns(conversations, "tool") > 0)
         )
     else:
         labels = np.full(len(flat), IGNORED, dtype=np.int64)

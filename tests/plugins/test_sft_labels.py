@@ -139,6 +139,37 @@ def test_an_answer_marker_at_the_end_of_a_row_opens_nothing_in_the_next() -> Non
     assert (questions.tolist(), answers.tolist()) == ([1, 1], [1, 1])
 
 
+def with_tool(content: str = "Sunny.") -> Conversation:
+    """A conversation in which a tool speaks between two turns of the assistant."""
+    chat = conversation("Weather?", "I look.", "unused", "It is sunny.", "Thanks!", "Welcome.")
+    chat[2] = {"role": "tool", "content": content}
+    return chat
+
+
+@pytest.mark.parametrize("content", ["Sunny.", "\n\n\nSunny."])
+def test_what_a_tool_says_is_not_learned(content: str) -> None:
+    style, chat = STYLES["chatml"], with_tool(content)
+    assert derived_markers(style.tokenizer).tool == "<|im_start|>tool\n"
+    (row,) = prepared(style, [chat])
+    assert (row["input_ids"], row["labels"]) == expected_labels(style.tokenizer, style.read(chat))
+
+
+def test_a_tool_that_speaks_as_a_user_needs_no_marker() -> None:
+    as_user = STYLES["chatml"].template.replace("message['role']", "(message['role'] | replace('tool', 'user'))")
+    assert derived_markers(tiny_tokenizer(as_user)).tool == ""
+
+
+def test_a_conversation_that_the_template_refuses_is_explained() -> None:
+    strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    style = STYLES["gemma"]
+    tokenizer = tiny_tokenizer(strict + style.template, style.special_tokens)
+    recipe = Recipe(Given(), tokenizer, derived_markers(tokenizer), 100)
+    with pytest.raises(DataError) as refused:
+        prepare(rows_of([conversation("Hi", "Ho", system="Be kind.")]), recipe, 1)
+    assert refused.value.what == "the chat template does not take these conversations"
+    assert refused.value.why == "System role not supported; their turns are system user assistant"
+
+
 def test_given_markers_must_be_in_the_template() -> None:
     tokenizer = STYLES["llama3"].tokenizer
     with pytest.raises(DataError) as refused:
