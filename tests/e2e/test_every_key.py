@@ -283,7 +283,6 @@ def cosine(step: int) -> float:
 
 AUTO_DTYPE = {True: torch.bfloat16, False: torch.float32}
 FIRST = "How many apples are 0 and 1?"
-TRACKERS = {"tensorboard": "tensorboard/events*", "mlflow": "../mlflow.db"}
 
 TABLE = [
     # Model Configuration
@@ -505,9 +504,9 @@ TABLE = [
     key("log_first_step", (False, [3]), (True, [1, 3]), by=steps, log_steps=3),
     key(
         "report_to",
-        ("none", set()),
-        ("tensorboard", {"tensorboard"}),
-        by=lambda job: {name for name, files in TRACKERS.items() if list(job.run.glob(files))},
+        ("none", []),
+        ("tensorboard", ["events"]),  # mlflow has a test of its own below
+        by=lambda job: [path.name[:6] for path in job.run.glob("tensorboard/*")],
     ),
     # Model Saving
     key("save_steps", (100, [4]), (3, [3, 4]), by=lambda job: job.checkpoints),

@@ -25,7 +25,7 @@ pytestmark = [
     ),
 ]
 
-TRAINING, VALIDATION = 48, 12
+TRAINING, VALIDATION = 48, 8
 SETTINGS: dict[str, Any] = {
     "base_model_id": "smollm2:135m-instruct",
     "load_in_4bit": False,
@@ -33,15 +33,15 @@ SETTINGS: dict[str, Any] = {
     "rank": 16,
     "lora_alpha": 32,
     "lora_dropout": 0.0,
-    "epochs": 2,
-    "learning_rate": 0.0005,
+    "epochs": 1,
+    "learning_rate": 0.001,
     "device_train_batch_size": 4,
     "grad_accumulation": 1,
     "warmup_steps": 2,
     "optimizer": "adamw_torch",
     "use_gradient_checkpointing": False,
     "log_steps": 1,
-    "save_steps": 12,
+    "save_steps": 8,
 }
 
 
@@ -76,7 +76,7 @@ def trained(folder: Path, ftcore: Ftcore) -> Trained:
         tables = {
             "fine_tuner": SETTINGS | ids,
             "stages": {"loader": "transformers"},
-            "run": {"output_dir": str(folder / "runs"), "name": "gsm8k", "sample_answers": 1, "sample_tokens": 32},
+            "run": {"output_dir": str(folder / "runs"), "name": "gsm8k"},
         }
         (folder / "config.toml").write_text(tomli_w.dumps(tables))
         outcome = ftcore("run", str(folder / "config.toml"))
@@ -92,8 +92,8 @@ def metrics(trained: Trained) -> list[dict[str, Any]]:
 def test_the_loss_falls(trained: Trained) -> None:
     assert trained.code == 0, trained.err
     losses = [line["loss"] for line in metrics(trained) if "loss" in line]
-    assert len(losses) == 2 * TRAINING // 4
-    assert sum(losses[-6:]) / 6 < sum(losses[:6]) / 6 - 0.2
+    assert len(losses) == TRAINING // 4
+    assert sum(losses[-4:]) / 4 < sum(losses[:4]) / 4 - 0.1
     manifest = json.loads((trained.dir / "manifest.json").read_text())
     assert manifest["metrics"]["eval_loss"] < manifest["metrics"]["eval_loss_before"] - 0.05
 
@@ -104,13 +104,13 @@ def test_the_run_directory_is_complete(trained: Trained) -> None:
     assert {key: config["fine_tuner"][key] for key in SETTINGS} == SETTINGS
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["status"] == "finished"
-    assert manifest["steps"] == 24
+    assert manifest["steps"] == 12
     assert manifest["data"]["training_rows"] == TRAINING
     assert manifest["data"]["truncated_rows"] == 0
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["checkpoint-12", "checkpoint-24"]
-    assert [line["step"] for line in metrics(trained) if "loss" in line] == list(range(1, 25))
-    assert [line["step"] for line in metrics(trained) if "eval_loss" in line] == [0, 12, 24]
-    assert "training   24 steps" in (folder / "run.log").read_text()
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["checkpoint-12", "checkpoint-8"]
+    assert [line["step"] for line in metrics(trained) if "loss" in line] == list(range(1, 13))
+    assert [line["step"] for line in metrics(trained) if "eval_loss" in line] == [0, 12]
+    assert "training   12 steps" in (folder / "run.log").read_text()
     saved = {path.name for path in (folder / "model").iterdir()}
     assert saved >= {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "chat_template.jinja"}
     card = (folder / "model" / "README.md").read_text()
