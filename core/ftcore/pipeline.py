@@ -96,6 +96,7 @@ def train(active: ActiveRun, config: Config, plugins: Plugins, selected: Sequenc
         interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
         active.record(status="interrupted" if interrupted else "failed", error=str(error), ended_at=_now())
         active.note("the run ended with an error", exc_info=error)
+        active.say(f"stopped    the log is {active.dir / 'run.log'}")
         reporting.finish("interrupted" if interrupted else "failed", min(10.0, config.run.report_timeout))
         stages.everyone("ftcore_run_failed", run=active, error=error)
         raise

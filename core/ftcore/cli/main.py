@@ -13,6 +13,7 @@ from ftcore.errors import EXIT_CODES, FtcoreError
 
 COMMANDS = {
     "run": "Fine-tune a model as a configuration says.",
+    "ask": "Let a trained model answer a question.",
     "check": "Look for mistakes in a configuration, in a moment.",
     "plugins": "List the plugins, or say who serves a configuration.",
     "schema": "Print the JSON Schema of the configuration.",

@@ -31,6 +31,10 @@ def run(config: Path, overrides: tuple[str, ...]) -> None:
     for name, what in _CONTENTS.items():
         if (active.dir / name).exists():
             click.echo(f"  {name:<14} {what}")
+    click.echo("Next:")
+    if (active.dir / "model").exists():
+        click.echo(f'  ftcore ask {active.dir} "a question"    talk to it')
+    click.echo(f"  ftcore run {config} --set run.name=…    train again, with other settings")
 
 
 _CONTENTS = {

@@ -1,0 +1,73 @@
+"""The model in a run directory, loaded again as anybody would load it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ftcore.contracts import Conversation
+from ftcore.errors import ModelError
+
+
+def answer(run: Path, question: str, *, system: str | None = None, max_new_tokens: int = 128) -> str:
+    """The saved model's greedy answer to one question.
+
+    Args:
+        run: a run directory, or a folder with a saved model or adapter.
+        question: the user's turn.
+        system: the system turn, if any.
+        max_new_tokens: the longest answer, in tokens.
+
+    Raises:
+        ModelError: there is no saved model, or it cannot be loaded.
+    """
+    import torch
+
+    model, tokenizer = load(run)
+    conversation: Conversation = [{"role": "system", "content": system}] if system is not None else []
+    conversation.append({"role": "user", "content": question})
+    text = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+    inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt").to(model.device)
+    with torch.no_grad():
+        output = model.generate(
+            **inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
+        )
+    new = output[0, inputs["input_ids"].shape[1] :]
+    return str(tokenizer.decode(new, skip_special_tokens=True)).strip()
+
+
+def load(run: Path) -> tuple[Any, Any]:
+    """Model and tokenizer of a run directory, ready to generate.
+
+    Raises:
+        ModelError: there is no saved model, or it cannot be loaded.
+    """
+    folder = run / "model" if (run / "model").is_dir() else run
+    adapter = (folder / "adapter_config.json").exists()
+    if not adapter and not (folder / "config.json").exists():
+        raise ModelError(f"there is no saved model in {run}", fix="Name a run directory, such as runs/<name>")
+    try:
+        # Said at import, when no GPU is found; the kernels it misses are optional.
+        logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        if adapter:
+            from peft import AutoPeftModelForCausalLM
+
+            model = AutoPeftModelForCausalLM.from_pretrained(str(folder), dtype="auto")
+        else:
+            model = AutoModelForCausalLM.from_pretrained(str(folder), dtype="auto")
+    except ImportError as error:
+        raise ModelError(
+            "the model cannot be loaded", why=str(error), fix="Run: pip install 'ftcore[train]'"
+        ) from error
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"the model in {folder} cannot be loaded", why=str(error)[:300], fix="Is its base model still there?"
+        ) from error
+    return model.eval(), tokenizer
