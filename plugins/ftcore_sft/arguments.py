@@ -34,7 +34,7 @@ def sft_config(
         gradient_accumulation_steps=training.grad_accumulation,
         warmup_steps=training.warmup_steps,
         lr_scheduler_type=_scheduler(training),
-        optim=optimizer,
+        optim=optimizer if optimizer in _TORCHS_ADAMW else _TORCHS_ADAMW[0],
         weight_decay=training.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         seed=training.seed,
@@ -59,11 +59,14 @@ def sft_config(
         loss_type="nll",
         **precision,
     )
-    # unsloth's CPU backend takes another for each of bitsandbytes' optimizers, which do run there; its fused AdamW in
-    # place of torch's is the same in fewer kernels.
-    if optimizer not in ("adamw_torch", "adamw_torch_fused"):
+    # Set afterwards: without a GPU, unsloth's SFTConfig replaces bitsandbytes' optimizers, which do run on a CPU.
+    if optimizer not in _TORCHS_ADAMW:
         config.optim = OptimizerNames(optimizer)
     return config
+
+
+_TORCHS_ADAMW = ("adamw_torch", "adamw_torch_fused")
+"""The same computation; unsloth always takes the fused one."""
 
 
 def _scheduler(training: TrainingSettings) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ftcore import hookimpl
-from ftcore.contracts import Bid, DataView, Loader, Run, Stage
+from ftcore.contracts import Bid, DataView, Declined, Loader, Run, Stage
 from ftcore.errors import Problem
 from ftcore.settings.lora import LoraSettings
 from ftcore.settings.model import ModelSettings
+from ftcore_unsloth.limits import beyond
 from ftcore_unsloth.versions import obstacle
 
 if TYPE_CHECKING:
@@ -18,17 +19,21 @@ if TYPE_CHECKING:
 
 @hookimpl
 def ftcore_bid(stage: Stage, config: Config, data: DataView | None) -> Bid | None:
-    """Serves a machine where unsloth is installed in a version that this plugin was tested with."""
-    if stage != "loader" or obstacle() or config.fine_tuner.loftq_config is not None:
+    """Serves a machine where unsloth is installed in a version that this plugin was tested with, for what it can do."""
+    if stage != "loader" or beyond(config.fine_tuner) or obstacle():
         return None
     return Bid(20, "unsloth is installed and drives this machine")
 
 
 @hookimpl
 def ftcore_check(config: Config) -> Iterator[Problem]:
-    """Is unsloth there, in a version that is known to work?"""
-    if config.stages.loader == "unsloth" and (reason := obstacle()):
+    """Is unsloth there, in a version that is known to work, and can it do what is asked?"""
+    if config.stages.loader != "unsloth":
+        return
+    if reason := obstacle():
         yield Problem("stages.loader", f"unsloth cannot be used: {reason}", "Mend that, or use the loader transformers")
+    for key, reason in beyond(config.fine_tuner):
+        yield Problem(f"fine_tuner.{key}", reason, f'Change {key}, or set [stages] loader = "transformers"')
 
 
 @hookimpl
