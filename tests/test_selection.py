@@ -106,7 +106,19 @@ def test_the_highest_bid_wins(install: Any, load: Any) -> None:
         {"bid_one": bidder("Bid(99, 'I drive this machine') if stage == 'loader' else None")},
         {"acme": "bid_one"},
     )
-    assert chosen(load(), discover())["loader"] == [("acme", "auto: I drive this machine")]
+    ((name, why),) = chosen(load(), discover())["loader"]
+    assert name == "acme"
+    assert why.partition(";")[0] == "auto: I drive this machine"
+
+
+def test_who_declines_says_why(install: Any, load: Any) -> None:
+    answer = "Declined('the moon is not full') if stage == 'loader' else None"
+    install(
+        "acme", {"bid_declined": "from ftcore.contracts import Declined\n" + bidder(answer)}, {"acme": "bid_declined"}
+    )
+    ((name, why),) = chosen(load(), discover())["loader"]
+    assert name in ("transformers", "unsloth")
+    assert "; acme stands back: the moon is not full" in why
 
 
 def test_equal_bids_are_an_error_that_names_both(install: Any, load: Any) -> None:

@@ -51,6 +51,17 @@ class Bid:
 
 
 @dataclass(frozen=True)
+class Declined:
+    """A plugin could serve a stage that the configuration leaves on "auto", but not here, and says why.
+
+    Attributes:
+        reason: what is in the way, shown by `ftcore plugins why` and `ftcore doctor`.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Locator:
     """An id of a dataset or a model: `[prefix:]path[?option=value&...]`.
 

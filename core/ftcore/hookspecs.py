@@ -23,6 +23,7 @@ from ftcore.contracts import (
     Bid,
     DataRequest,
     DataView,
+    Declined,
     Formatter,
     Job,
     Loader,
@@ -76,8 +77,8 @@ def ftcore_check(config: Config, settings: Any) -> Iterable[Problem]:
 
 
 @hookspec(firstresult=True)
-def ftcore_bid(stage: Stage, config: Config, data: DataView | None) -> Bid | None:
-    """Offer to serve a stage that the configuration leaves on "auto"; None stands back.
+def ftcore_bid(stage: Stage, config: Config, data: DataView | None) -> Bid | Declined | None:
+    """Offer to serve a stage that the configuration leaves on "auto"; None stands back, Declined says why.
 
     Called for every plugin: for the stage "loader" before any work, with `data` None; for the stage "formatter"
     when the columns of the training data are known.

@@ -10,7 +10,7 @@ from typing import Any
 
 from ftcore import locators
 from ftcore.config import Config
-from ftcore.contracts import Bid, DataView, Stage
+from ftcore.contracts import Bid, DataView, Declined, Stage
 from ftcore.errors import ConfigError, FormatMismatch, FtcoreError, InvalidConfig, PluginError
 from ftcore.plugins import Plugins
 from ftcore.text import short
@@ -68,7 +68,7 @@ def formatter_for(config: Config, plugins: Plugins, data: DataView) -> Choice:
     name = config.stages.formatter
     if name != "auto":
         return next(_formatter(config, plugins))
-    bids = _bids("formatter", config, plugins, data)
+    bids, declined = _bids("formatter", config, plugins, data)
     if not bids:
         _require_columns(config, data)
         raise FormatMismatch(
@@ -76,7 +76,16 @@ def formatter_for(config: Config, plugins: Plugins, data: DataView) -> Choice:
             why=f"installed formatters: {', '.join(plugins.serving('formatter'))}",
             fix="Name the columns with question_column and ground_truth_column, or choose with [stages] formatter",
         )
-    return _best("formatter", bids)
+    return _best("formatter", bids, declined)
+
+
+def loader_for(config: Config, plugins: Plugins) -> Choice:
+    """The loader, without asking for the other stages.
+
+    Raises:
+        PluginError: the plugin that the configuration names cannot serve, or with "auto" nobody or two offer.
+    """
+    return next(_loader(config, plugins))
 
 
 def _require_columns(config: Config, data: DataView) -> None:
@@ -145,15 +154,16 @@ def _trainer(config: Config, plugins: Plugins) -> Iterator[Choice]:
 
 def _loader(config: Config, plugins: Plugins) -> Iterator[Choice]:
     if config.stages.loader == "auto":
-        bids = _bids("loader", config, plugins, None)
+        bids, declined = _bids("loader", config, plugins, None)
         if not bids:
             broken = "; ".join(f"{record}: {record.reason}" for record in plugins.records if record.state == "broken")
             raise PluginError(
                 "no plugin offers to load the model",
-                why="[stages] loader is auto" + (f", and broken are {broken}" if broken else ""),
+                why="; ".join(["[stages] loader is auto", *declined])
+                + (f", and broken are {broken}" if broken else ""),
                 fix="Install a loader, or name one there",
             )
-        yield _best("loader", bids)
+        yield _best("loader", bids, declined)
     else:
         yield _named(config, plugins, "loader", config.stages.loader)
 
@@ -216,18 +226,25 @@ def _named(config: Config, plugins: Plugins, stage: Stage, name: str) -> Choice:
     return Choice(stage, name, f"named in [stages] {stage}" if given else "the default")
 
 
-def _bids(stage: Stage, config: Config, plugins: Plugins, data: DataView | None) -> list[tuple[Bid, str]]:
+def _bids(
+    stage: Stage, config: Config, plugins: Plugins, data: DataView | None
+) -> tuple[list[tuple[Bid, str]], list[str]]:
+    """The offers, best first, and who stands back for what reason."""
     bids: list[tuple[Bid, str]] = []
+    declined: list[str] = []
     for name in plugins.implementing("ftcore_bid"):
         answer: Any = plugins.call("ftcore_bid", name, stage=stage, config=config, data=data)
         if isinstance(answer, Bid) and name in plugins.serving(stage):
             bids.append((answer, name))
+        elif isinstance(answer, Declined) and name in plugins.serving(stage):
+            declined.append(f"{name} stands back: {answer.reason}")
         elif answer is not None:
-            raise plugins.breach(name, f"ftcore_bid must return a Bid or None and returned a {type(answer).__name__}")
-    return sorted(bids, key=lambda offer: offer[0].rank, reverse=True)
+            got = type(answer).__name__
+            raise plugins.breach(name, f"ftcore_bid must return a Bid, Declined or None and returned a {got}")
+    return sorted(bids, key=lambda offer: offer[0].rank, reverse=True), declined
 
 
-def _best(stage: Stage, bids: list[tuple[Bid, str]]) -> Choice:
+def _best(stage: Stage, bids: list[tuple[Bid, str]], declined: list[str]) -> Choice:
     (best, name), *rest = bids
     equals = [other for bid, other in rest if bid.rank == best.rank]
     if equals:
@@ -235,4 +252,4 @@ def _best(stage: Stage, bids: list[tuple[Bid, str]]) -> Choice:
             f"[stages] {stage} is auto, and {' and '.join([name, *equals])} offer to serve it equally",
             fix=f'Choose one: [stages] {stage} = "{name}"',
         )
-    return Choice(stage, name, f"auto: {best.reason}")
+    return Choice(stage, name, "; ".join([f"auto: {best.reason}", *declined]))
