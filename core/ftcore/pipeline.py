@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ftcore import __version__, audit, manifest, runs
@@ -20,6 +15,8 @@ from ftcore.check import check
 from ftcore.config import Config
 from ftcore.contracts import Examples, FitResult, Prepared, RunRecord, Saved
 from ftcore.errors import FtcoreError, Interrupted
+from ftcore.interrupt import stop_on_signal
+from ftcore.observer import RunObserver, shown
 from ftcore.plugins import Plugins
 from ftcore.reporting import Reporting
 from ftcore.runs import ActiveRun
@@ -141,13 +138,13 @@ def _train(active: ActiveRun, config: Config, stages: Stages, reporting: Reporti
 
     before = _measure(trainer, prepared, config, config.run.evaluate_before)
     if before.metrics:
-        active.say(f"before     {_shown(before.metrics)}")
+        active.say(f"before     {shown(before.metrics)}")
         observer.log(0, before.metrics)
     fit = trainer.fit(None)
     active.console.end()
     after = _measure(trainer, prepared, config, fit.status == "finished")
     if after.metrics:
-        active.say(f"after      {_shown(after.metrics)}")
+        active.say(f"after      {shown(after.metrics)}")
         observer.log(fit.steps, after.metrics)
     answers = _compare(active, prepared, before, after)
 
@@ -253,63 +250,6 @@ def _save(active: ActiveRun, stages: Stages, trained: TrainedModel, reporting: R
     return saved
 
 
-class RunObserver:
-    """Implements `ftcore.contracts.Observer`: passes a trainer's progress to the console and the reporters."""
-
-    def __init__(self, active: ActiveRun, reporting: Reporting, stop: threading.Event) -> None:
-        self._active, self._reporting, self._stop = active, reporting, stop
-        self._total = 0
-        self._evaluated_at = -1
-
-    def begin(self, total_steps: int, from_step: int) -> None:
-        self._total = total_steps
-        self._active.say(f"training   {total_steps - from_step:,} steps")
-        self._active.console.begin(total_steps, from_step)
-
-    def step(self, step: int, tokens: int) -> None:
-        self._active.console.step(step, tokens)
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        if "eval_loss" in metrics:
-            if step == self._evaluated_at:
-                return  # a trainer may log its evaluations itself; the pipeline then logs them a second time
-            self._evaluated_at = step
-        self._reporting.log(step, metrics)
-        if "loss" in metrics:
-            self._active.console.loss(step, self._total, metrics["loss"])
-        elif "eval_loss" in metrics and 0 < step < self._total:
-            self._active.say(f"  step {step}/{self._total}  {_shown(metrics)}")
-        self._active.note(f"step {step} {dict(metrics)}")
-
-    def checkpoint(self, step: int, folder: Path) -> None:
-        self._active.note(f"checkpoint of step {step} in {folder}")
-
-    def should_stop(self) -> bool:
-        return self._stop.is_set()
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM ask for a stop after the current step; a second one stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        print("\nstopping after this step; once more to stop at once", file=sys.stderr, flush=True)
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
 def _parameters(model: Any) -> tuple[int, int]:
     """Trainable and all parameters; a 4-bit weight's packed bytes count as the weights they hold."""
     trainable = total = 0
@@ -320,11 +260,6 @@ def _parameters(model: Any) -> tuple[int, int]:
         total += count
         trainable += count if parameter.requires_grad else 0
     return trainable, total
-
-
-def _shown(metrics: Mapping[str, float]) -> str:
-    names = ("eval_loss",) if "eval_loss" in metrics else tuple(metrics)
-    return ", ".join(f"{name} {metrics[name]:.4f}" for name in names)
 
 
 def _now() -> str:
