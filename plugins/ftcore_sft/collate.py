@@ -17,8 +17,8 @@ class Collator:
 
     Attributes:
         pad_token_id: what fills `input_ids`; its labels are always masked.
-        flatten: put a packed batch into one long row instead of padding it (for flash-attn, which isolates
-            examples by position only in a batch of one).
+        flatten: put a packed batch into one long row instead of padding it (for flash-attn and unsloth,
+            which isolate examples by position only in a batch of one).
     """
 
     pad_token_id: int

@@ -68,15 +68,13 @@ class SupervisedTrainer:
         from ftcore_sft.arguments import mixed_precision, sft_config
         from ftcore_sft.collate import Collator
         from ftcore_sft.hf_trainer import FtcoreSFTTrainer, ObserverCallback
-        from ftcore_sft.isolation import require_isolation
+        from ftcore_sft.isolation import needs_one_row
         from ftcore_sft.loss import SupervisedLoss
         from ftcore_sft.optimizers import runnable
 
         causal: Any = model
-        flash = str(getattr(causal.config, "_attn_implementation", "")).startswith("flash")
-        if self._training.packing:
-            require_isolation(causal, causal.config.vocab_size)
-        collator = Collator(self._tokenizer.pad_token_id, flatten=flash)
+        flatten = self._training.packing and needs_one_row(causal, causal.config.vocab_size)
+        collator = Collator(self._tokenizer.pad_token_id, flatten)
         sample = {key: value.to(causal.device) for key, value in Collator(0)(_shortened(prepared)).items()}
         args = sft_config(
             self._run.dir / "checkpoints",

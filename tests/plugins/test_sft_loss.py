@@ -22,7 +22,7 @@ from ftcore.settings.saving import SavingSettings
 from ftcore.settings.training import TrainingSettings
 from ftcore.testing.models import tiny_model
 from ftcore_sft.collate import Collator
-from ftcore_sft.isolation import require_isolation
+from ftcore_sft.isolation import needs_one_row
 from ftcore_sft.labels import IGNORED
 from ftcore_sft.loss import SupervisedLoss
 from ftcore_sft.settings import SftSettings
@@ -181,14 +181,27 @@ def test_a_packed_example_does_not_see_its_neighbours(tiny: Path, attention: str
 
     assert loss_behind(one) == pytest.approx(loss_behind(other), abs=1e-4)
     assert loss_behind(one) == pytest.approx(loss_behind([]), abs=1e-4)
-    require_isolation(model, 300)
+    assert needs_one_row(model, 300) is False
+
+
+def test_kernels_that_look_at_positions_in_one_row_only_get_one_row(tiny: Path) -> None:
+    # As flash-attn and unsloth do: in a batch of several rows, what is not masked is attended to.
+    model = model_of(tiny, "sdpa")
+    decoder = model.get_decoder().forward
+
+    def forward(input_ids: Any, position_ids: Any, use_cache: bool) -> Any:
+        mask = torch.ones_like(input_ids) if len(input_ids) > 1 else None
+        return decoder(input_ids=input_ids, position_ids=position_ids, attention_mask=mask, use_cache=use_cache)
+
+    model.get_decoder().forward = forward
+    assert needs_one_row(model, 300) is True
 
 
 def test_a_model_that_remembers_its_neighbours_cannot_be_packed(tmp_path: Path) -> None:
     # A state-space model carries its state on, whatever the positions say.
     folder = tiny_model(tmp_path / "mamba", "mamba", state_size=4, initializer_range=0.3)
     with pytest.raises(TrainingError, match="packing cannot be used with this model") as refused:
-        require_isolation(model_of(folder, "eager"), 300)
+        needs_one_row(model_of(folder, "eager"), 300)
     assert refused.value.fix == "Set packing = false"
 
 
