@@ -15,6 +15,7 @@ from ftcore.check import check
 from ftcore.config import Config
 from ftcore.contracts import Examples, FitResult, Prepared, RunRecord, Saved
 from ftcore.errors import FtcoreError, Interrupted
+from ftcore.fingerprint import fingerprint
 from ftcore.interrupt import stop_on_signal
 from ftcore.observer import RunObserver, shown
 from ftcore.plugins import Plugins
@@ -113,6 +114,8 @@ def _train(active: ActiveRun, config: Config, stages: Stages, reporting: Reporti
     reporting.start(stages.reporters(active), _record(active, config, stages))
 
     train_rows, validation_rows = stages.datasets(active)
+    seen = {"training": train_rows} | ({} if validation_rows is None else {"validation": validation_rows})
+    active.record(data_fingerprints={purpose: fingerprint(rows) for purpose, rows in seen.items()})
     formatter = stages.formatter(active, train_rows)
     trainer = stages.trainer(active)
     prepared = trainer.prepare(
