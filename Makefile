@@ -12,7 +12,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadgroup
 demo: $(VENV)/.can-train
 	$(BIN)/ftcore run examples/quickstart/config.toml
 
-test: lint
+test: lint $(VENV)-unsloth/.can-test
 	$(PYTEST)
 
 # All but the tests that train SmolLM2 or build environments.
@@ -40,5 +40,10 @@ $(VENV)/.can-test: $(VENV)/.can-train
 	$(PIP) -e '.[dev]'
 	touch $@
 
+# unsloth changes transformers in every process that imports it, so its tests have an interpreter of their own.
+$(VENV)-unsloth/.can-test: $(VENV)/.can-test tests/unsloth/environment.py
+	$(BIN)/python tests/unsloth/environment.py $(VENV)-unsloth
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-unsloth build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
