@@ -1,7 +1,8 @@
 """Which tokens are trained on: the assistant's turns, found by the markers that open turns.
 
 A token is supervised from the end of an `answer_part` up to the beginning of the next `question_part` (or of a tool's
-turn), so the end-of-turn tokens behind an answer are learned too: a model that never sees them never stops.
+turn), and at most up to the EOS token, which is learned too: a model that never sees it never stops. What a template
+writes behind it (ChatML a line break) is nobody's answer.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ def labels_by_ids(flat: Any, offsets: Any, markers: Markers) -> tuple[Any, Any, 
 
     answers = _occurrences(flat, offsets, markers.answer_ids)
     questions = _occurrences(flat, offsets, markers.question_ids)
-    # What holds from each position on: 1 behind an answer marker, -1 at a question marker and at a row's start.
+    # What holds from each position on: 1 behind an answer marker, -1 behind an EOS, at a question marker and at a
+    # row's start.
     events: Any = np.zeros(len(flat) + 1, dtype=np.int8)
+    if markers.eos_id is not None:
+        events[np.flatnonzero(flat == markers.eos_id) + 1] = -1
     events[offsets[:-1]] = -1
     events[questions] = -1
     events[answers + len(markers.answer_ids)] = 1
@@ -72,6 +76,9 @@ def labels_by_text(text: str, ids: Sequence[int], spans: Sequence[tuple[int, int
     while (start := text.find(markers.answer, position)) >= 0:
         start += len(markers.answer)
         stops = [text.find(marker, start) for marker in (markers.question, markers.tool) if marker]
+        stops += [
+            after for token, (at, after) in zip(ids, spans, strict=True) if token == markers.eos_id and at >= start
+        ]
         end = min((stop for stop in stops if stop >= 0), default=len(text))
         for index, (token_start, token_end) in enumerate(spans):
             # A token that reaches over the answer's start belongs to it; one that reaches over its end does not.

@@ -23,6 +23,7 @@ class Markers:
             merge across the marker's edge, so that it can only be found in the text.
         tool: the text that opens a tool's turn, which ends an answer too; empty where the question's does, or where
             the template knows no such turn.
+        eos_id: the token that ends an answer, and is part of it.
     """
 
     question: str
@@ -30,6 +31,7 @@ class Markers:
     question_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
     tool: str = ""
+    eos_id: int | None = None
 
 
 def given_markers(tokenizer: Any, question: str, answer: str) -> Markers:
@@ -93,6 +95,7 @@ def _with_ids(tokenizer: Any, question: str, answer: str) -> Markers:
         _ids_in_context(tokenizer, question, ids),
         _ids_in_context(tokenizer, answer, ids),
         _tool_opener(tokenizer, question),
+        tokenizer.eos_token_id,
     )
 
 

@@ -386,8 +386,8 @@ TABLE = [
     ),
     key(
         "ground_truth_column",
-        ("answer", "0 and 1 are 1.<|im_end|>\n"),
-        ("reply", "It is 0.<|im_end|>\n"),
+        ("answer", "0 and 1 are 1.<|im_end|>"),
+        ("reply", "It is 0.<|im_end|>"),
         by=lambda job: job.learned(),
     ),
     key(
@@ -475,7 +475,7 @@ TABLE = [
     ),
     key(
         "train_on_responses_only",
-        (True, "0 and 1 are 1.<|im_end|>\n"),
+        (True, "0 and 1 are 1.<|im_end|>"),
         (
             False,
             f"<|im_start|>user\n{FIRST}<|im_end|>\n<|im_start|>assistant\n0 and 1 are 1.<|im_end|>\n",
@@ -484,17 +484,17 @@ TABLE = [
     ),
     key(
         "question_part",
-        ("<|im_start|>user\n", "0 and 1 are 1.<|im_end|>\n"),
+        ("<|im_start|>user\n", "0 and 1 are 1.<|im_end|>"),
         ("<|im_end|>", "0 and 1 are 1."),
         by=lambda job: job.learned(),
         answer_part="<|im_start|>assistant\n",
     ),
     key(
         "answer_part",
-        ("<|im_start|>assistant\n", "0 and 1 are 1.<|im_end|>\n"),
+        ("<|im_start|>assistant\n", "0 and 1 are 1.<|im_end|>"),
         (
             "<|im_end|>\n",
-            "<|im_start|>assistant\n0 and 1 are 1.<|im_end|>\n",
+            "<|im_start|>assistant\n0 and 1 are 1.<|im_end|>",
         ),
         by=lambda job: job.learned(),
         question_part="<|im_start|>user\n",

@@ -131,7 +131,7 @@ def test_the_adapter_reloads_with_the_same_loss(trained: Trained) -> None:
         prompt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         assert prompt.endswith(f"<|im_start|>user\n{row['question']}<|im_end|>\n<|im_start|>assistant\n")
         asked, answered = (
-            tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, f"{row['answer']}<|im_end|>\n")
+            tokenizer(text, add_special_tokens=False)["input_ids"] for text in (prompt, f"{row['answer']}<|im_end|>")
         )
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([asked + answered])).logits[0].float()

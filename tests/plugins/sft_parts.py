@@ -43,7 +43,8 @@ def _chatml(conversation: Conversation) -> Pieces:
     for turn in conversation:
         pieces += [
             (f"<|im_start|>{turn['role']}\n", False),
-            (f"{turn['content']}<|im_end|>\n", turn["role"] == "assistant"),
+            (f"{turn['content']}<|im_end|>", turn["role"] == "assistant"),
+            ("\n", False),
         ]
     return pieces
 
@@ -72,7 +73,8 @@ def _gemma(conversation: Conversation) -> Pieces:
         role = "model" if turn["role"] == "assistant" else "user"
         pieces += [
             (f"<start_of_turn>{role}\n", False),
-            (f"{turn['content'].strip()}<end_of_turn>\n", role == "model"),
+            (f"{turn['content'].strip()}<end_of_turn>", role == "model"),
+            ("\n", False),
         ]
     return pieces
 
@@ -82,7 +84,11 @@ def _qwen3(conversation: Conversation) -> Pieces:
     for number, turn in enumerate(conversation):
         thought = "<think>\n\n</think>\n\n" if number == len(conversation) - 1 else ""
         if turn["role"] == "assistant":
-            pieces += [("<|im_start|>assistant\n", False), (f"{thought}{turn['content']}<|im_end|>\n", True)]
+            pieces += [
+                ("<|im_start|>assistant\n", False),
+                (f"{thought}{turn['content']}<|im_end|>", True),
+                ("\n", False),
+            ]
         else:
             pieces += [(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n", False)]
     return pieces
