@@ -1,0 +1,198 @@
+"""Writes docs/benchmarks.md and its plots from the samples in results/.
+
+python benchmarks/report.py             write them
+python benchmarks/report.py --check     exit with 1 where the page is not what the samples say
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from suite.numbers import Result, Sample, contestants, ratios, spread, values
+from suite.plots import PLOTS, plot
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+_BASELINES = ("unsloth script", "TRL script")
+
+# Tables
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, its first column text and the others numbers."""
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def compared(samples: Sequence[Sample], measure: str, unit: str, form: str, **case: Any) -> str:
+    """Contestants, their measure, and its ratio to each script's."""
+    names = contestants(samples)
+    baselines = [name for name in _BASELINES if name in names]
+    return table(
+        ["", unit, *(f"÷ {name}" for name in baselines)],
+        (
+            [
+                name,
+                spread(values(samples, measure, contestant=name, **case).values(), form),
+                *("1" if name == base else spread(ratios(samples, measure, name, base, **case)) for base in baselines),
+            ]
+            for name in names
+        ),
+    )
+
+
+def _training(result: Result) -> str:
+    samples = result["samples"]
+    parts = [
+        "SmolLM2-135M in bfloat16, LoRA of rank 16 on seven projections, 64 GSM8K rows, batches of 4, no dropout. "
+        "Steps only, the first left out; tokens without padding."
+    ]
+    for packing in (False, True):
+        for checkpointing in (False, True):
+            case = {"packing": packing, "checkpointing": checkpointing}
+            parts += [
+                f"### {'Packed' if packing else 'Not packed'}, {'with' if checkpointing else 'no'} gradient checkpointing",
+                "Tokens per second (more is better):",
+                compared(samples, "tokens_per_second", "tokens/s", ".0f", **case),
+                "Peak memory of the process (less is better):",
+                compared(samples, "peak_mib", "MiB", ".0f", **case),
+            ]
+    return "\n\n".join(parts)
+
+
+def _preparation(result: Result) -> str:
+    samples = result["samples"]
+    rows = max(sample["rows"] for sample in samples)
+    parts = [
+        f"{rows:,} GSM8K rows to tokens and labels, in seconds (less is better). Imports and reading the file are not "
+        "counted. The floor renders, encodes and labels in one pass, knows the rows' shape and checks nothing."
+    ]
+    for processes in (1, 2):
+        for cache, what in (("cold", "empty caches"), ("again", "caches of the run before")):
+            case = {"processes": processes, "cache": cache}
+            head = f"### {processes} {'process' if processes == 1 else 'processes'}, {what}"
+            over = ratios(samples, "seconds", "ftcore (transformers)", "floor", **case)
+            parts += [head, compared(samples, "seconds", "s", ".2f", **case), f"ftcore ÷ floor: {spread(over)}."]
+    return "\n\n".join(parts)
+
+
+def _command(result: Result) -> str:
+    samples = result["samples"]
+    parts = ["From the command's start to the saved adapter on 64 rows, and to the first step (less is better)."]
+    for run in ("first", "second"):
+        parts += [
+            f"### {run.capitalize()} run",
+            compared(samples, "seconds", "s in all", ".1f", run=run),
+            compared(samples, "seconds_to_first_step", "s to the first step", ".1f", run=run),
+            compared(samples, "peak_mib", "MiB at the peak", ".0f", run=run),
+        ]
+    return "\n\n".join(parts)
+
+
+def _startup(result: Result) -> str:
+    samples, base = result["samples"], "import click, pluggy, pydantic"
+    return table(
+        ["", "s", f"÷ {base}"],
+        (
+            [
+                f"`{name}`",
+                spread(values(samples, "seconds", contestant=name).values(), ".3f"),
+                "1" if name == base else spread(ratios(samples, "seconds", name, base)),
+            ]
+            for name in contestants(samples)
+        ),
+    )
+
+
+def _scaling(result: Result) -> str:
+    samples = result["samples"]
+    sizes = list(dict.fromkeys(sample["rows"] for sample in samples))
+    measures = (("load_seconds", ".2f"), ("seconds", ".2f"), ("microseconds_per_row", ".0f"), ("peak_mib", ".0f"))
+    return "Synthetic rows, two processes allowed.\n\n" + table(
+        ["rows", "reading, s", "preparing, s", "µs per row", "peak MiB"],
+        (
+            [f"{rows:,}", *(spread(values(samples, name, rows=rows).values(), form) for name, form in measures)]
+            for rows in sizes
+        ),
+    )
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
+    "training": ("Training", _training),
+    "preparation": ("Preparing data", _preparation),
+    "command": ("The whole command", _command),
+    "startup": ("Starting", _startup),
+    "scaling": ("More rows", _scaling),
+}
+
+_HEAD = """# Benchmarks
+
+ftcore beside the scripts that its users would write otherwise: one with unsloth's `FastLanguageModel`, TRL's
+`SFTTrainer` and `train_on_responses_only`, and one with TRL and PEFT; same model, rows and settings, the same answers
+supervised. (The unsloth script's trainer adds an end-of-text token to each row.) The scripts are in
+`benchmarks/contestants/`; what they leave open has its library's default.
+
+Each contestant runs in a process of its own, and they take turns, round after round. A number is the median over the
+rounds with its range; a ratio is taken within each round first. `make bench` measures all of it again and writes this
+page."""
+
+
+def page(results: dict[str, Result]) -> str:
+    """The text of the page."""
+    parts = [_HEAD]
+    for item, (title, write) in SECTIONS.items():
+        if item in results:
+            result = results[item]
+            parts += [f"## {title}", _where(result)]
+            if item in PLOTS:
+                parts.append(f"![{title}]({_plot_path(item).relative_to(PAGE.parent)})")
+            parts.append(write(result))
+    return "\n\n".join(parts) + "\n"
+
+
+def _where(result: Result) -> str:
+    facts, versions = result["machine"], result["versions"]
+    rounds = len({sample["round"] for sample in result["samples"]})
+    shown = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"*{result['date']}; {facts['processor']} ({', '.join(facts['features'])}), {facts['cores']} cores, "
+        f"{facts['memory_gib']} GiB, {facts['system']}; {result['threads']} threads, {rounds} rounds, load before "
+        f"{result['load_before']}. {shown}.*"
+    )
+
+
+def _plot_path(item: str) -> Path:
+    return PAGE.parent / "plots" / f"{item}.svg"
+
+
+def read_results(folder: Path = RESULTS) -> dict[str, Result]:
+    """All items that were measured."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def write_page() -> Path:
+    """Write the page and its plots."""
+    results = read_results()
+    for item in PLOTS.keys() & results.keys():
+        plot(item, results[item], _plot_path(item))
+    PAGE.write_text(page(results), encoding="utf-8")
+    return PAGE
+
+
+def main() -> int:
+    """The command."""
+    if "--check" in sys.argv[1:]:
+        current = PAGE.exists() and PAGE.read_text(encoding="utf-8") == page(read_results())
+        print(f"{PAGE.name} is {'current' if current else 'not current: run python benchmarks/report.py'}")
+        return 0 if current else 1
+    print("wrote", write_page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

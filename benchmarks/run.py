@@ -1,0 +1,79 @@
+"""Measures ftcore beside the scripts that its users would write otherwise.
+
+python benchmarks/run.py                          everything, three rounds
+python benchmarks/run.py --only training,startup  some of it
+python benchmarks/run.py --quick --out FOLDER     on a tiny model, once: shows that it runs, measures nothing
+
+Each item's samples go to results/ITEM.json; then docs/benchmarks.md is written again from all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+
+from report import RESULTS, write_page
+from suite import machine
+from suite.contests import Scale
+from suite.items import ITEMS
+from suite.workload import smollm2, tiny
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(ITEMS), help=f"of {','.join(ITEMS)}")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of torch (default: cores)")
+    parser.add_argument("--quick", action="store_true", help="tiny model, few rows, one round; needs --out")
+    parser.add_argument("--out", type=Path, help="folder for the results instead of benchmarks/results")
+    given = parser.parse_args()
+    given.items = given.only.split(",")
+    if unknown := set(given.items) - ITEMS.keys():
+        parser.error(f"--only: there is no {', '.join(sorted(unknown))}; there are {', '.join(ITEMS)}")
+    if given.quick and given.out is None:
+        parser.error("--quick measures nothing that may stand among the results: give --out")
+    return given
+
+
+def main() -> None:
+    """Measure, write the samples, write the page."""
+    given = arguments()
+    with tempfile.TemporaryDirectory(prefix="ftcore-bench-data-") as name:
+        data = Path(name)
+        if given.quick:
+            scale = Scale(1, given.threads, tiny(data / "model"), 1024, 16, 40, (20, 40))
+        else:
+            scale = Scale(given.rounds, given.threads, smollm2(), 512, 64, 7473, (1_000, 10_000, 100_000, 1_000_000))
+        for item in given.items:
+            measure(item, scale, data, given.out or RESULTS)
+    if given.out is None:
+        print("wrote", write_page())
+
+
+def measure(item: str, scale: Scale, data: Path, out: Path) -> None:
+    """One item's samples, with what one has to know to read them."""
+    print(f"== {item}", flush=True)
+    busy = machine.load()
+    samples = ITEMS[item](scale, data, lambda line: print(line, flush=True))
+    result = {
+        "item": item,
+        "date": date.today().isoformat(),
+        "machine": machine.machine(),
+        "versions": machine.versions(),
+        "threads": scale.threads,
+        "rounds": scale.rounds,
+        "load_before": round(busy, 2),
+        "samples": samples,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{item}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
