@@ -115,7 +115,7 @@ def test_the_run_directory_is_complete(trained: Trained) -> None:
     assert saved >= {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "chat_template.jinja"}
     card = (folder / "model" / "README.md").read_text()
     assert "gsm8k_train_2k.jsonl" in card
-    assert f"{manifest['metrics']['eval_loss']:.2f}" in card
+    assert f"{manifest['metrics']['eval_loss']:.4f}" in card
     assert str(folder) in trained.out
 
 

@@ -100,12 +100,16 @@ def test_derived_markers_are_said_and_kept(tracked_run: TrackedRun) -> None:
     assert any("read off the chat template" in line for line in tracked_run.said)
 
 
-def run_error(tmp_path: Path, plugins: Plugins, model: Path, **own: Any) -> FtcoreError:
+def run_error(tmp_path: Path, plugins: Plugins, name: str, model: Path, **own: Any) -> FtcoreError:
     """How a whole run ends."""
     rows = [{"question": "Is anybody in there, or is this house empty?", "answer": "No."}] * 4
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = {"base_model_id": str(model), "training_data_id": "data.jsonl", "load_in_4bit": False, **own}
-    tables = {"fine_tuner": settings, "audit": {"max_truncated": 1.0}, "run": {"output_dir": str(tmp_path / "runs")}}
+    tables = {
+        "fine_tuner": settings,
+        "audit": {"max_truncated": 1.0},
+        "run": {"output_dir": str(tmp_path / "runs"), "name": name},
+    }
     (tmp_path / "config.toml").write_text(tomli_w.dumps(tables))
     with pytest.raises(FtcoreError) as failed:
         pipeline.run(load(tmp_path / "config.toml", plugins), plugins)
@@ -115,16 +119,15 @@ def run_error(tmp_path: Path, plugins: Plugins, model: Path, **own: Any) -> Ftco
 def test_all_labels_masked_stops_before_the_model_is_loaded(tmp_path: Path, plugins: Plugins, tiny: Path) -> None:
     model = tmp_path / "without-weights"
     shutil.copytree(tiny, model, ignore=shutil.ignore_patterns("*.safetensors"))
-    error = run_error(tmp_path, plugins, model, max_sequence_length=24)
+    error = run_error(tmp_path, plugins, "masked", model, max_sequence_length=24)
     assert isinstance(error, DataError)
     assert error.why.startswith(
         "all 96 labels are masked; the first example is '<|im_start|>user\\nIs anybody in there"
     )
     assert error.why.endswith(", where '<|im_start|>assistant\\n' was looked for")
-    (manifest,) = (tmp_path / "runs").glob("*/manifest.json")
-    assert json.loads(manifest.read_text())["status"] == "failed"
+    assert json.loads((tmp_path / "runs" / "masked" / "manifest.json").read_text())["status"] == "failed"
     # With labels left, the same run comes as far as the missing weights.
-    assert isinstance(run_error(tmp_path, plugins, model), ModelError)
+    assert isinstance(run_error(tmp_path, plugins, "unmasked", model), ModelError)
 
 
 def test_the_optimizers_are_names_that_transformers_knows() -> None:
