@@ -41,8 +41,8 @@ $(VENV)/.can-test: $(VENV)/.can-train
 	touch $@
 
 # unsloth changes transformers in every process that imports it, so its tests have an interpreter of their own.
-$(VENV)-unsloth/.can-test: $(VENV)/.can-test tests/unsloth/environment.py
-	$(BIN)/python tests/unsloth/environment.py $(VENV)-unsloth
+$(VENV)-unsloth/.can-test: $(VENV)/.can-test tests/with_unsloth/environment.py
+	$(BIN)/python tests/with_unsloth/environment.py $(VENV)-unsloth
 	touch $@
 
 clean:

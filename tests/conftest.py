@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -127,3 +128,14 @@ def load(tmp_path: Path, plugins: Plugins) -> Callable[..., Config]:
         return load_config(path, plugins, overrides)
 
     return read
+
+
+@pytest.fixture(scope="session")
+def unsloth_python() -> Path:
+    """An interpreter with unsloth beside everything that this one has; `make test` makes it."""
+    python = Path(__file__).parents[1] / ".venv-unsloth" / "bin" / "python"
+    if importlib.util.find_spec("unsloth"):
+        return Path(sys.executable)
+    if not python.exists():
+        pytest.skip("unsloth is not installed: python tests/with_unsloth/environment.py .venv-unsloth")
+    return python

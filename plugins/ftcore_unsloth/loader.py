@@ -215,6 +215,12 @@ def _explained(source: str, error: Exception) -> ModelError:
             why="the Hub refuses access",
             fix="Accept the model's terms on its page and set HF_TOKEN to your token",
         )
+    if "valid model identifier" in text or "404" in text:
+        return ModelError(
+            f'the model "{source}" cannot be loaded',
+            why="the Hub does not show it: it is not there, or private or gated",
+            fix="Check the spelling, and set HF_TOKEN to a token that may read it",
+        )
     return ModelError(
         f'unsloth cannot load the model "{source}"',
         why=text,

@@ -1,6 +1,6 @@
 """Makes an environment that has unsloth beside everything that this interpreter has.
 
-    python tests/unsloth/environment.py FOLDER
+    python tests/with_unsloth/environment.py FOLDER
 
 unsloth changes transformers, TRL and PEFT in every process that imports it, and is the loader wherever it is
 installed; tests of the other loader must not meet it. Its requirements are not installed: those that training text

@@ -1,0 +1,123 @@
+"""Runs jobs with the unsloth loader, in an interpreter that has it: many jobs in one process, for its import is long.
+
+Reads from standard input a JSON object, a name and a job each: `{"config": PATH}`, with `"resume": FOLDER` to go on from a
+checkpoint. Writes one of outcomes: the run's folder and what was seen of the model, or the error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    jobs = json.load(sys.stdin)
+    answers = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        outcomes = {name: outcome(job) for name, job in jobs.items()}
+    json.dump(outcomes, answers)
+
+
+def outcome(job: dict[str, Any]) -> dict[str, Any]:
+    from ftcore import pipeline
+    from ftcore.config import load
+    from ftcore.errors import FtcoreError
+    from ftcore.plugins import discover
+    from ftcore_sft.trainer import SupervisedTrainer
+    from ftcore_unsloth.loader import UnslothLoader
+
+    seen: dict[str, Any] = {}
+    make, attach, fit = UnslothLoader.model, SupervisedTrainer.attach, SupervisedTrainer.fit
+
+    def watched_model(loader: Any) -> Any:
+        model = make(loader)
+        seen.update(facts(model))
+        return model
+
+    def watched_attach(trainer: Any, model: Any, *args: Any) -> None:
+        attach(trainer, model, *args)
+        seen["trainer"] = [kind.__module__ for kind in type(trainer._trainer).__mro__]
+        seen["optim"] = str(trainer._trainer.args.optim.value)
+        seen["checkpointing"] = count_recomputations(trainer._trainer)
+
+    def watched_fit(trainer: Any, resume_from: Path | None) -> Any:
+        result = fit(trainer, Path(job["resume"]) if "resume" in job else resume_from)
+        seen["optimizer"] = type(trainer._trainer.optimizer.optimizer).__module__.partition(".")[0]
+        seen["logits"] = logits(trainer._trainer.model)
+        return result
+
+    UnslothLoader.model = watched_model  # type: ignore[method-assign]
+    SupervisedTrainer.attach = watched_attach  # type: ignore[method-assign]
+    SupervisedTrainer.fit = watched_fit  # type: ignore[method-assign]
+    try:
+        run = pipeline.run(load(Path(job["config"]), discover(disabled=())), discover(disabled=()))
+    except FtcoreError as error:
+        return {"error": str(error), **seen}
+    finally:
+        UnslothLoader.model = make  # type: ignore[method-assign]
+        SupervisedTrainer.attach, SupervisedTrainer.fit = attach, fit  # type: ignore[method-assign]
+    return {"dir": str(run.dir), **seen}
+
+
+def facts(model: Any) -> dict[str, Any]:
+    layers = {name: module for name, module in model.named_modules() if name.endswith("q_proj")}
+    first = next(iter(layers.values()))
+    base = getattr(first, "base_layer", first)
+    adapted = base is not first
+    return {
+        "weight": type(base).__name__,
+        "dtype": str(base.weight.dtype),
+        "trained": sorted({str(weight.dtype) for weight in model.parameters() if weight.requires_grad}),
+        "trained_share": sum(weight.requires_grad for weight in model.parameters()) / len(list(model.parameters())),
+        "biases": sorted(
+            {
+                name.split(".")[-2]
+                for name, weight in model.named_parameters()
+                if weight.requires_grad and name.endswith("bias")
+            }
+        ),
+        "scaling": first.scaling["default"] if adapted else None,
+        "dropout": getattr(first.lora_dropout["default"], "p", 0.0) if adapted else None,
+        "adapted": sorted(
+            {name.partition(".lora_A")[0].rpartition(".")[2] for name, _ in model.named_modules() if ".lora_A." in name}
+        ),
+        "first_a": first.lora_A["default"].weight.sum().item() if adapted else None,
+        "attention": model.config._attn_implementation,
+        "training": model.training,
+        "use_cache": model.config.use_cache,
+    }
+
+
+def count_recomputations(trainer: Any) -> int:
+    """How often the first layer runs in a forward and backward pass: twice where activations are computed again."""
+    import torch
+
+    calls: list[int] = []
+    layer = next(module for name, module in trainer.model.named_modules() if name.endswith("layers.0"))
+    attention = next(module for name, module in layer.named_modules() if name == "self_attn")
+    hook = attention.register_forward_hook(lambda *_: calls.append(1))
+    state = torch.get_rng_state()
+    loss, _ = trainer._supervised_loss(trainer.model, trainer.data_collator([trainer.train_dataset[0]]))
+    loss.backward()
+    trainer.model.zero_grad()
+    torch.set_rng_state(state)
+    hook.remove()
+    return len(calls)
+
+
+def logits(model: Any) -> list[float]:
+    """The model's answer to a fixed question, some of it."""
+    import torch
+
+    model.eval()
+    with torch.no_grad():
+        found = model(input_ids=torch.arange(3, 23)[None]).logits[0, -1, :8].float().tolist()
+    model.train()
+    return list(found)
+
+
+if __name__ == "__main__":
+    main()
