@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 
 @hookimpl
-def ftcore_bid(stage: Stage, config: Config, data: DataView | None) -> Bid | None:
+def ftcore_bid(stage: Stage, config: Config, data: DataView | None) -> Bid | Declined | None:
     """Serves a machine where unsloth is installed in a version that this plugin was tested with, for what it can do."""
-    if stage != "loader" or beyond(config.fine_tuner) or obstacle():
+    if stage != "loader":
         return None
+    if reason := obstacle():
+        return Declined(reason)
+    if unfit := beyond(config.fine_tuner):
+        return Declined("; ".join(reason for _, reason in unfit))
     return Bid(20, "unsloth is installed and drives this machine")
 
 
