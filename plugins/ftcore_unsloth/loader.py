@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,7 +177,9 @@ def import_first(run: Run) -> None:
         # only to be counted.
         os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(_cache() / "unsloth-compiled"))
         os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
-        with heard(run):
+        with heard(run), warnings.catch_warnings():
+            # What was said above, without the name of who did it.
+            warnings.filterwarnings("ignore", message=r"(?s).*Unsloth should be imported before")
             import unsloth  # noqa: F401
     quiet_transformers()
 

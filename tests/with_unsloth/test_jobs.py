@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -260,9 +260,17 @@ def test_a_resumed_run_goes_on_as_if_nothing_had_happened(outcomes: Outcomes, jo
     assert resumed["logits"] == pytest.approx(outcomes["lora"]["logits"], abs=1e-6)
 
 
+def test_who_imported_transformers_first_is_named_once(jobs: Jobs, install: Callable[..., Path]) -> None:
+    site = install("acme-eager", {"acme_eager": "import transformers\n"}, {"eager": "acme_eager"})
+    job = jobs.run({"late": {}}, PYTHONPATH=str(site))["late"]
+    assert job.losses[-1] < job.losses[0]
+    (warning,) = (line for line in job.said.splitlines() if "before unsloth" in line)
+    assert "transformers, peft were imported before unsloth by eager: some of unsloth's optimizations may" in warning
+
+
 def test_nothing_is_written_into_the_working_directory(outcomes: Outcomes, jobs: Jobs) -> None:
     expected = {"train.jsonl", "models", "runs", *(f"{name}.toml" for name in JOBS)}
-    assert {path.name for path in jobs._folder.iterdir()} - {"resumed.toml"} <= expected
+    assert {path.name for path in jobs._folder.iterdir()} <= expected | {"resumed.toml", "late.toml"}
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes/text content.:DeprecationWarning")
