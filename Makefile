@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadgroup
 
-.PHONY: demo test fast lint clean
+.PHONY: demo test fast lint bench clean
 
 demo: $(VENV)/.can-train
 	$(BIN)/ftcore run examples/quickstart/config.toml
@@ -44,6 +44,10 @@ $(VENV)/.can-test: $(VENV)/.can-train
 $(VENV)-unsloth/.can-test: $(VENV)/.can-test tests/with_unsloth/environment.py
 	$(BIN)/python tests/with_unsloth/environment.py $(VENV)-unsloth
 	touch $@
+
+# About an hour on two quiet cores; BENCH="--only startup --rounds 5" measures less.
+bench: $(VENV)-unsloth/.can-test
+	$(VENV)-unsloth/bin/python benchmarks/run.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) $(VENV)-unsloth build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

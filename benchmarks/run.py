@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 
 from report import RESULTS, write_page
@@ -44,6 +45,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure, write the samples, write the page."""
     given = arguments()
+    if find_spec("unsloth") is None:
+        print("unsloth is not installed: its contestants are left out (make bench has them)", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="ftcore-bench-data-") as name:
         data = Path(name)
         if given.quick:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ CONTESTANTS = {
 }
 """Their names in results and tables: the script, and what it is called with behind the job."""
 
+_NEED_UNSLOTH = ("ftcore (unsloth)", "unsloth script", "unsloth --help", "import FastLanguageModel")
 TRAINERS = tuple(CONTESTANTS)[:4]
 
 Sample = dict[str, Any]
@@ -84,10 +86,12 @@ def rounds(
 ) -> list[Sample]:
     """Every contestant in every case, `count` times, in turn, so that what the machine does besides hits all alike.
 
+    Where unsloth is not installed, those that need it are left out.
+
     Args:
         once: called with the contestant's name and the case's values; the samples that it measured.
     """
-    names = list(contestants)
+    names = [name for name in contestants if name not in _NEED_UNSLOTH or find_spec("unsloth")]
     samples: list[Sample] = []
     for number in range(1, count + 1):
         for case in cases:
