@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcore.contracts import Conversation, Formatter
@@ -66,8 +68,11 @@ class Tally:
         return {key: value for key, value in vars(self).items() if isinstance(value, int)}
 
 
-def prepare(rows: Dataset, recipe: Recipe, num_proc: int) -> tuple[Dataset, Tally]:
+def prepare(rows: Dataset, recipe: Recipe, num_proc: int, sink: Path | None = None) -> tuple[Dataset, Tally]:
     """Tokens and labels of all good rows, in order.
+
+    Args:
+        sink: a file for the result, which then stays on disk; by default it stays in memory.
 
     Returns:
         A dataset with `input_ids` and `labels` (lists of int32 of equal length), and what was found.
@@ -75,23 +80,30 @@ def prepare(rows: Dataset, recipe: Recipe, num_proc: int) -> tuple[Dataset, Tall
     import pyarrow as pa
     from datasets import Dataset
 
-    processes = worth_processes(len(rows), num_proc)
     tally = Tally()
-    tables = []
-    if processes == 1:
-        parts = (_encode(start, batch, recipe) for start, batch in _batches(rows))
-        for table, found in parts:
-            tables.append(table)
+    tables: list[Any] = []
+    with contextlib.ExitStack() as stack:
+        write = tables.append
+        if sink is not None:
+            write = stack.enter_context(pa.ipc.new_stream(str(sink), _table([], []).schema)).write_table
+        for table, found in _encoded(rows, recipe, worth_processes(len(rows), num_proc)):
+            write(table)
             tally.add(found)
-    else:
-        from multiprocess import get_context
-
-        # Forked workers would inherit locks that the tokenizer's threads may hold at that moment.
-        with get_context("spawn").Pool(processes, initializer=_start_worker, initargs=(recipe,)) as pool:
-            for table, found in pool.imap(_encode_in_worker, _batches(rows)):
-                tables.append(table)
-                tally.add(found)
+    if sink is not None:
+        return Dataset.from_file(str(sink)), tally
     return Dataset(pa.concat_tables(tables) if tables else _table([], [])), tally
+
+
+def _encoded(rows: Dataset, recipe: Recipe, processes: int) -> Iterator[tuple[Any, Tally]]:
+    if processes == 1:
+        for start, batch in _batches(rows):
+            yield _encode(start, batch, recipe)
+        return
+    from multiprocess import get_context
+
+    # Forked workers would inherit locks that the tokenizer's threads may hold at that moment.
+    with get_context("spawn").Pool(processes, initializer=_start_worker, initargs=(recipe,)) as pool:
+        yield from pool.imap(_encode_in_worker, _batches(rows))
 
 
 def worth_processes(rows: int, num_proc: int) -> int:

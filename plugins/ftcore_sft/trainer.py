@@ -12,9 +12,11 @@ from ftcore.settings.audit import AuditSettings
 from ftcore.settings.logging import LoggingSettings
 from ftcore.settings.saving import SavingSettings
 from ftcore.settings.training import TrainingSettings
+from ftcore_sft.cache import cached
+from ftcore_sft.lengths import token_counts
 from ftcore_sft.markers import Markers, derived_markers, given_markers
 from ftcore_sft.packing import pack
-from ftcore_sft.prepare import Recipe, Tally, prepare
+from ftcore_sft.prepare import Recipe, Tally
 from ftcore_sft.settings import SftSettings
 
 if TYPE_CHECKING:
@@ -45,19 +47,19 @@ class SupervisedTrainer:
         markers = self._markers(examples.tokenizer)
         recipe = Recipe(examples.formatter, examples.tokenizer, markers, examples.max_length)
         num_proc = examples.settings.dataset_num_proc
-        train, tally = prepare(examples.train, recipe, num_proc)
+        train, tally = cached(examples.train, recipe, num_proc)
         self._judge_rows(tally, "training")
         facts: dict[str, int | float | str] = dict(tally.counts())
         validation = None
         if examples.validation is not None:
-            validation, found = prepare(examples.validation, recipe, num_proc)
+            validation, found = cached(examples.validation, recipe, num_proc)
             self._judge_rows(found, "validation")
         if markers is not None:
             facts |= {"question_part": markers.question, "answer_part": markers.answer}
         if self._training.packing:
             before = len(train)
             train = pack(train, examples.max_length)
-            filled = sum(len(row) for row in train["input_ids"]) / (len(train) * examples.max_length)
+            filled = sum(token_counts(train)) / (len(train) * examples.max_length)
             facts |= {"packed_rows": len(train), "packing_efficiency": round(filled, 4)}
             self._run.say(f"packing    {before:,} examples in {len(train):,} rows, {filled:.1%} full")
         return Prepared(train, validation, self._sample(examples), facts)
@@ -86,7 +88,6 @@ class SupervisedTrainer:
             mixed_precision(causal, self._training),
             prepared.validation is not None,
         )
-        lengths = [len(row) for row in prepared.train["input_ids"]]
         self._trainer = FtcoreSFTTrainer(
             model=model,
             args=args,
@@ -95,7 +96,7 @@ class SupervisedTrainer:
             processing_class=self._tokenizer,
             data_collator=collator,
             supervised_loss=SupervisedLoss(causal, sample),
-            lengths=lengths if self._settings.group_by_length and not self._training.packing else None,
+            lengths=self._lengths(prepared),
         )
         for callback in (PrinterCallback, ProgressCallback):
             self._trainer.remove_callback(callback)
@@ -128,6 +129,10 @@ class SupervisedTrainer:
         from ftcore_sft.generate import answers
 
         return answers(self._trainer.model, self._tokenizer, conversations, max_new_tokens)
+
+    def _lengths(self, prepared: Prepared) -> list[int] | None:
+        grouped = self._settings.group_by_length and not self._training.packing
+        return token_counts(prepared.train) if grouped else None
 
     def _markers(self, tokenizer: Any) -> Markers | None:
         if not self._training.train_on_responses_only:

@@ -1,0 +1,116 @@
+"""Prepared data on disk, so that the same rows are tokenized once.
+
+    <cache>/prepared/<key>/
+        data.arrow     tokens and labels, memory-mapped when they are used
+        found.json     what preparing found, and the size that data.arrow must have
+
+The key is made of everything that decides the outcome: the rows, the formatter's code and state, the tokenizer with its
+template, the markers, the longest length, and the version of this code. A folder appears complete or not at all, so
+two runs at once do not disturb each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import pickle
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftcore import files
+from ftcore.fingerprint import fingerprint
+from ftcore_sft.prepare import Recipe, Tally, prepare
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_VERSION = 1
+"""Raise it when preparing the same rows gives another result."""
+
+
+def cached(rows: Dataset, recipe: Recipe, num_proc: int) -> tuple[Dataset, Tally]:
+    """As `prepare`, from the cache where these rows were prepared before.
+
+    A formatter that cannot be told from another one (it cannot be pickled, or has no source) is not cached, nor is
+    anything where the cache folder cannot be written.
+    """
+    identity = _formatter_identity(recipe.formatter)
+    if identity is None:
+        return prepare(rows, recipe, num_proc)
+    folder = cache_folder() / _key(rows, recipe, identity)
+    if (found := _read(folder)) is not None:
+        return found
+    try:
+        with files.whole_folder(folder) as scratch:
+            data = scratch / "data.arrow"
+            _, tally = prepare(rows, recipe, num_proc, sink=data)
+            (scratch / "found.json").write_text(json.dumps({"bytes": data.stat().st_size, "tally": vars(tally)}))
+    except OSError:
+        return prepare(rows, recipe, num_proc)  # a cache is a convenience: a full disk there stops nothing
+    return _read(folder) or prepare(rows, recipe, num_proc)
+
+
+def cache_folder() -> Path:
+    """Where prepared data lie: `$FTCORE_CACHE/prepared`, by default in `~/.cache/ftcore`."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ftcore"
+    return Path(os.environ.get("FTCORE_CACHE") or base).expanduser() / "prepared"
+
+
+def _read(folder: Path) -> tuple[Dataset, Tally] | None:
+    """The prepared data of a folder; None where there are none, or they are damaged."""
+    from datasets import Dataset
+    from pyarrow import ArrowInvalid
+
+    try:
+        found = json.loads((folder / "found.json").read_text())
+        data = folder / "data.arrow"
+        if data.stat().st_size != found["bytes"]:
+            return None
+        tally = Tally(**{**found["tally"], "bad": [tuple(item) for item in found["tally"]["bad"]]})
+        return Dataset.from_file(str(data)), tally
+    except (OSError, ValueError, KeyError, TypeError, ArrowInvalid):
+        return None
+
+
+def _key(rows: Dataset, recipe: Recipe, formatter: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in (
+        str(_VERSION).encode(),
+        fingerprint(rows).encode(),
+        formatter,
+        _tokenizer_identity(recipe.tokenizer),
+        repr(recipe.markers).encode(),
+        str(recipe.max_length).encode(),
+    ):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:32]
+
+
+def _formatter_identity(formatter: Any) -> bytes | None:
+    """The formatter's class or function, the source of its package, and its state."""
+    kind = formatter if inspect.isfunction(formatter) else type(formatter)
+    try:
+        name = f"{kind.__module__}.{kind.__qualname__}".encode()
+        return b"\0".join([name, *_package_source(kind), pickle.dumps(formatter)])
+    except (OSError, TypeError, AttributeError, pickle.PicklingError):
+        return None
+
+
+def _package_source(kind: Any) -> list[bytes]:
+    """The module's source, and that of the package that it belongs to: formatters share helpers."""
+    module = Path(inspect.getfile(kind))
+    root = kind.__module__.partition(".")[0]
+    package = getattr(sys.modules.get(root), "__path__", None)
+    paths = sorted(path for place in package for path in Path(place).rglob("*.py")) if package else [module]
+    return [path.read_bytes() for path in paths]
+
+
+def _tokenizer_identity(tokenizer: Any) -> bytes:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    # Its own serialization is what it does, whatever files it came from.
+    what = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    versions = f"{sys.modules['transformers'].__version__} {sys.modules['tokenizers'].__version__}"
+    return "\0".join([versions, what, str(tokenizer.chat_template), repr(tokenizer.special_tokens_map)]).encode()
