@@ -6,14 +6,14 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from ftcore.reporting import Reporting
+from ftcore.reporting import Reporting, Silence
 from ftcore.runs import ActiveRun
 
 
 class RunObserver:
     """Implements `ftcore.contracts.Observer`: passes a trainer's progress to the console and the reporters."""
 
-    def __init__(self, active: ActiveRun, reporting: Reporting, stop: threading.Event) -> None:
+    def __init__(self, active: ActiveRun, reporting: Reporting | Silence, stop: threading.Event) -> None:
         self._active, self._reporting, self._stop = active, reporting, stop
         self._total = 0
         self._evaluated_at = -1

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from ftcore import __version__, audit, manifest, runs
@@ -19,7 +20,7 @@ from ftcore.fingerprint import fingerprint
 from ftcore.interrupt import stop_on_signal
 from ftcore.observer import RunObserver, shown
 from ftcore.plugins import Plugins
-from ftcore.reporting import Reporting
+from ftcore.reporting import Reporting, Silence
 from ftcore.runs import ActiveRun
 from ftcore.selection import Choice
 from ftcore.settings.data import DataSettings
@@ -39,7 +40,7 @@ def run(config: Config, plugins: Plugins, command: Sequence[str] = ()) -> Active
     """Check everything, make the run directory, and launch the training.
 
     Args:
-        command: the command line that started this, for launchers that start it again elsewhere.
+        command: the command line that started this; launchers start it again elsewhere, to go on in the directory.
 
     Raises:
         FtcoreError: the run could not begin, or failed; the run directory says how far it came.
@@ -51,13 +52,28 @@ def run(config: Config, plugins: Plugins, command: Sequence[str] = ()) -> Active
     for warning in warnings:
         active.warn(warning.removeprefix("warning: "))
     active.say(f"ftcore {__version__} · run {active.name} · {active.dir}")
-    job = LocalJob(active, config, plugins, selected, command)
+    job = LocalJob(active, config, plugins, selected, [*command, "--in", str(active.dir)])
     try:
         Stages(config, plugins, selected).launch(active, job)
     except FtcoreError:
         if job.error is not None:
             raise job.error from None  # the job's own error says more than its launcher's
         raise
+    finally:
+        active.close()
+    return active
+
+
+def go_on(config: Config, plugins: Plugins, folder: Path) -> ActiveRun:
+    """Train in a run directory that a launcher's process has made.
+
+    Raises:
+        FtcoreError: as `run`.
+    """
+    selected, _ = check(config, plugins)
+    active = runs.enter(config, folder)
+    try:
+        train(active, config, plugins, selected)
     finally:
         active.close()
     return active
@@ -85,7 +101,7 @@ class LocalJob:
 def train(active: ActiveRun, config: Config, plugins: Plugins, selected: Sequence[Choice]) -> None:
     """Everything from the tokenizer to the saved model, with the run's end recorded however it ends."""
     stages = Stages(config, plugins, selected)
-    reporting = Reporting(active.dir, active.say, active.warn)
+    reporting = Reporting(active.dir, active.say, active.warn) if active.is_main else Silence()
     stages.everyone("ftcore_run_started", run=active)
     try:
         with stop_on_signal() as stop:
@@ -107,7 +123,9 @@ def train(active: ActiveRun, config: Config, plugins: Plugins, selected: Sequenc
         raise Interrupted("the run was interrupted", why=f"what was trained is saved in {active.dir}")
 
 
-def _train(active: ActiveRun, config: Config, stages: Stages, reporting: Reporting, stop: threading.Event) -> Any:
+def _train(
+    active: ActiveRun, config: Config, stages: Stages, reporting: Reporting | Silence, stop: threading.Event
+) -> Any:
     settings = config.fine_tuner
     loader = stages.loader(active)
     tokenizer = loader.tokenizer()
@@ -156,8 +174,9 @@ def _train(active: ActiveRun, config: Config, stages: Stages, reporting: Reporti
     trained = TrainedModel(
         model, tokenizer, settings.base_model_id, metrics, lambda: _card(active, config, facts, metrics, answers)
     )
-    saved = _save(active, stages, trained, reporting)
-    active.record(saved=[vars(item) for item in saved])
+    if active.is_main:
+        saved = _save(active, stages, trained, reporting)
+        active.record(saved=[vars(item) for item in saved])
     return fit.status
 
 
@@ -240,7 +259,7 @@ def _card(
     )
 
 
-def _save(active: ActiveRun, stages: Stages, trained: TrainedModel, reporting: Reporting) -> list[Saved]:
+def _save(active: ActiveRun, stages: Stages, trained: TrainedModel, reporting: Reporting | Silence) -> list[Saved]:
     saved: list[Saved] = []
     for name in stages.names("saver"):
         for item in stages.save(name, active, trained):

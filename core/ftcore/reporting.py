@@ -251,6 +251,22 @@ class Reporting:
             self._warn(f"metrics cannot be written to {self._run_dir} ({error.strerror or error}); training goes on")
 
 
+class Silence:
+    """Stands for `Reporting` in the processes of a distributed job that are not the main one."""
+
+    def start(self, makers: Mapping[str, Callable[[], Reporter]], record: RunRecord) -> None:
+        """No reporters."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """The main process logs."""
+
+    def artifact(self, path: Path, name: str) -> None:
+        """The main process has the artifacts."""
+
+    def finish(self, status: RunStatus, timeout: float) -> None:
+        """Nothing to wait for."""
+
+
 def _hand_over(reporter: Reporter, line: bytes) -> None:
     try:
         record = json.loads(line)

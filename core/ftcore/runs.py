@@ -12,7 +12,9 @@ runs/<name>/
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +31,9 @@ from ftcore.secrets import mask, masked
 from ftcore.selection import Choice
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+_RANK = os.environ.get("RANK", "0")
+"""Which of a distributed job's processes this is (torchrun's variable); the main one is 0."""
+
 _LONGEST = 96  # the Hub's limit for a repository's name
 
 
@@ -67,7 +72,8 @@ class ActiveRun:
         self._settings = flat(config)
         self.console = Console()
         self.resumed = False
-        self._log = _log_file(folder / "run.log")
+        self.is_main = _RANK == "0"
+        self._log = _log_file(folder / ("run.log" if self.is_main else f"run.{_RANK}.log"))
 
     @property
     def name(self) -> str:
@@ -90,11 +96,13 @@ class ActiveRun:
         return self._settings
 
     def say(self, text: str) -> None:
-        self.console.say(mask(text))
+        if self.is_main:
+            self.console.say(mask(text))
         self._log.info("%s", mask(text))
 
     def warn(self, text: str) -> None:
-        self.console.warn(mask(text))
+        if self.is_main:
+            self.console.warn(mask(text))
         self._log.warning("%s", mask(text))
 
     def imported_by(self, module: str) -> str | None:
@@ -106,7 +114,8 @@ class ActiveRun:
 
     def record(self, **facts: Any) -> None:
         """Add facts to the manifest."""
-        manifest.update(self._dir / "manifest.json", self._facts, **masked(facts))
+        if self.is_main:
+            manifest.update(self._dir / "manifest.json", self._facts, **masked(facts))
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -147,6 +156,19 @@ def create(config: Config, plugins: Plugins, selected: list[Choice], name: str, 
     files.write_text(folder / "config.toml", mask(tomli_w.dumps(effective(config))))
     files.write_json(folder / "manifest.json", facts)
     return ActiveRun(folder, config, started_at, facts)
+
+
+def enter(config: Config, folder: Path) -> ActiveRun:
+    """A run directory that another process has made, to go on in it.
+
+    Raises:
+        ConfigError: it is no run directory.
+    """
+    try:
+        facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        return ActiveRun(folder, config, datetime.fromisoformat(facts["started_at"]), facts)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{folder} is no run directory", why=f"its manifest cannot be read: {error}") from error
 
 
 def effective(config: Config) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from ftcore.cli.options import config_argument, set_option
 @click.command()
 @config_argument
 @set_option
-def run(config: Path, overrides: tuple[str, ...]) -> None:
+@click.option("--in", "folder", type=click.Path(path_type=Path), hidden=True, help="Go on in this run directory.")
+def run(config: Path, overrides: tuple[str, ...], folder: Path | None) -> None:
     """Fine-tune a model as the file CONFIG says.
 
     Everything that can be checked is checked before the model is loaded. The run gets a directory of its own with
@@ -24,6 +25,9 @@ def run(config: Path, overrides: tuple[str, ...]) -> None:
     from ftcore.plugins import discover
 
     plugins = discover()
+    if folder is not None:  # started by a launcher, whose own process tells the user how it ended
+        pipeline.go_on(load(config, plugins, overrides), plugins, folder)
+        return
     command = [sys.executable, "-m", "ftcore", "run", str(config)]
     command += [part for override in overrides for part in ("--set", override)]
     active = pipeline.run(load(config, plugins, overrides), plugins, command)
