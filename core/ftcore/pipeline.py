@@ -20,6 +20,7 @@ from ftcore.fingerprint import fingerprint
 from ftcore.interrupt import stop_on_signal
 from ftcore.observer import RunObserver, shown
 from ftcore.plugins import Plugins
+from ftcore.quiet import quiet_libraries
 from ftcore.reporting import Reporting, Silence
 from ftcore.runs import ActiveRun
 from ftcore.selection import Choice
@@ -127,8 +128,10 @@ def _train(
     active: ActiveRun, config: Config, stages: Stages, reporting: Reporting | Silence, stop: threading.Event
 ) -> Any:
     settings = config.fine_tuner
+    quiet_libraries()
     loader = stages.loader(active)
     tokenizer = loader.tokenizer()
+    quiet_libraries()  # now that the loader has imported them, in the order that it needs
     reporting.start(stages.reporters(active), _record(active, config, stages))
 
     train_rows, validation_rows = stages.datasets(active)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
 from ftcore.contracts import Conversation
 from ftcore.errors import ModelError
+from ftcore.quiet import quiet_libraries
 
 
 def answer(run: Path, question: str, *, system: str | None = None, max_new_tokens: int = 128) -> str:
@@ -48,13 +48,10 @@ def load(run: Path) -> tuple[Any, Any]:
     if not adapter and not (folder / "config.json").exists():
         raise ModelError(f"there is no saved model in {run}", fix="Name a run directory, such as runs/<name>")
     try:
-        # Said at import, when no GPU is found; the kernels it misses are optional.
-        logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+        quiet_libraries()
         from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging as transformers_logging
 
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
+        quiet_libraries()
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
         if adapter:
             from peft import AutoPeftModelForCausalLM

@@ -12,7 +12,6 @@ from ftcore.settings.lora import LoraSettings
 from ftcore.settings.model import ModelSettings
 from ftcore.tokenizer import sane_tokenizer
 from ftcore_transformers.adapter import add_adapter
-from ftcore_transformers.chatter import quiet_libraries
 from ftcore_transformers.hardware import attention_implementation, choose_dtype
 from ftcore_transformers.quantization import (
     already_quantized,
@@ -42,7 +41,6 @@ class TransformersLoader:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         from transformers import AutoTokenizer
 
-        quiet_libraries()
         _refuse_adapter(self._name)
         return sane_tokenizer(self._load(AutoTokenizer), self._model, self._run)
 
