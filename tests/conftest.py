@@ -139,3 +139,12 @@ def unsloth_python() -> Path:
     if not python.exists():
         pytest.skip("unsloth is not installed: python tests/with_unsloth/environment.py .venv-unsloth")
     return python
+
+
+@pytest.fixture(scope="session")
+def cuda() -> str:
+    """The name of the CUDA device; skips where there is none."""
+    torch = pytest.importorskip("torch", reason="training needs the extra [train]")
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    return str(torch.cuda.get_device_name())

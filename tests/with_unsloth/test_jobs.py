@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tomli_w
-
-from ftcore.testing.models import tiny_model
+from jobs import Jobs, Outcome
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("unsloth")]
 pytest.importorskip("transformers", reason="training needs the extra [train]")
 
-ROWS = [{"question": f"How many are {number} and 1?", "answer": f"They are {number + 1}."} for number in range(16)]
-BASELINE: Mapping[str, Any] = {
-    "max_sequence_length": 128,
-    "load_in_4bit": False,
-    "dtype": "float32",
-    "rank": 4,
-    "lora_alpha": 8,
-    "lora_dropout": 0.0,
-    "epochs": 1,
-    "learning_rate": 0.01,
-    "device_train_batch_size": 4,
-    "grad_accumulation": 1,
-    "warmup_steps": 0,
-    "lr_scheduler_type": "constant",
-    "optimizer": "adamw_torch",
-    "use_gradient_checkpointing": False,
-    "log_steps": 1,
-    "save_steps": 2,
-}
 JOBS: Mapping[str, Mapping[str, Any]] = {
     "lora": {},
     "full": {"full_finetuning": True, "dtype": "null", "learning_rate": 0.001},
@@ -65,79 +42,6 @@ JOBS: Mapping[str, Mapping[str, Any]] = {
     "four_by_one": {"sft": {"group_by_length": False}, "device_train_batch_size": 1, "grad_accumulation": 4},
 }
 """Keys that differ from the baseline; None leaves the key out."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the worker saw of a job."""
-
-    seen: Mapping[str, Any]
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self.seen:
-            pytest.fail(f"the job ended with: {self.seen.get('error')}")
-        return self.seen[name]
-
-    @property
-    def dir(self) -> Path:
-        return Path(self["dir"])
-
-    @property
-    def losses(self) -> list[float]:
-        lines = (json.loads(line) for line in (self.dir / "metrics.jsonl").read_text().splitlines())
-        return [line["loss"] for line in lines if "loss" in line]
-
-    @property
-    def said(self) -> str:
-        return (self.dir / "run.log").read_text()
-
-
-class Jobs:
-    """Runs jobs in one process of the interpreter with unsloth."""
-
-    def __init__(self, folder: Path, python: Path) -> None:
-        self._folder, self._python = folder, python
-        (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-        tiny_model(folder / "models" / "llama")
-        tiny_model(folder / "models" / "wide", hidden_size=128, intermediate_size=256, head_dim=32)
-        tiny_model(folder / "models" / "qwen2", "qwen2")
-        (folder / "models" / "adapter").mkdir()
-        (folder / "models" / "adapter" / "adapter_config.json").write_text("{}")
-
-    def run(self, jobs: Mapping[str, Mapping[str, Any]], **environment: str) -> dict[str, Outcome]:
-        given = {
-            name: {"config": str(self._config(name, dict(own))), **own.get("job", {})} for name, own in jobs.items()
-        }
-        return self.ask(given, **environment)
-
-    def ask(self, given: Mapping[str, Mapping[str, str]], **environment: str) -> dict[str, Outcome]:
-        import os
-
-        done = subprocess.run(
-            [str(self._python), "-W", "error", str(Path(__file__).with_name("worker.py"))],
-            input=json.dumps(given),
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self._folder,
-            env={**os.environ, **environment},
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
-        return {name: Outcome(seen) for name, seen in json.loads(done.stdout).items()}
-
-    def _config(self, name: str, own: dict[str, Any]) -> Path:
-        own.pop("job", None)
-        sections = {key: own.pop(key) for key in ("sft", "stages") if key in own}
-        settings = {"base_model_id": "llama", "training_data_id": "train.jsonl", **BASELINE, **own}
-        model = self._folder / "models" / settings["base_model_id"]
-        if model.exists():
-            settings["base_model_id"] = str(model)
-        written = {key: value for key, value in settings.items() if value is not None}
-        path = self._folder / f"{name}.toml"
-        run = {"output_dir": str(self._folder / "runs"), "name": name}
-        stages = {"loader": "unsloth"}
-        path.write_text(tomli_w.dumps({"fine_tuner": written, "run": run, "stages": stages, **sections}))
-        return path
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +174,7 @@ def test_who_imported_transformers_first_is_named_once(jobs: Jobs, install: Call
 
 def test_nothing_is_written_into_the_working_directory(outcomes: Outcomes, jobs: Jobs) -> None:
     expected = {"train.jsonl", "models", "runs", *(f"{name}.toml" for name in JOBS)}
-    assert {path.name for path in jobs._folder.iterdir()} <= expected | {"resumed.toml", "late.toml"}
+    assert {path.name for path in jobs.folder.iterdir()} <= expected | {"resumed.toml", "late.toml"}
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes/text content.:DeprecationWarning")
@@ -287,8 +191,8 @@ def test_the_environment_decides_on_gated_models_and_on_four_bits(jobs: Jobs, mo
         hub.add_token(token, user="ada")
         api = HfApi(endpoint=hub.url, token=token)
         api.create_repo("ada/secret", private=True)
-        api.upload_folder(repo_id="ada/secret", folder_path=str(jobs._folder / "models" / "llama"))
-        online = {"HF_HUB_OFFLINE": "0", "HF_HOME": str(jobs._folder / "models" / "hub")}
+        api.upload_folder(repo_id="ada/secret", folder_path=str(jobs.folder / "models" / "llama"))
+        online = {"HF_HUB_OFFLINE": "0", "HF_HOME": str(jobs.folder / "models" / "hub")}
         gated = {"gated": {"base_model_id": "ada/secret"}}
         without = {**hub.environment(token), **online, "HF_TOKEN": "", "UNSLOTH_CPU_LOAD_IN_4BIT": "0"}
         refused = jobs.run({"refused": gated["gated"], "no_4bit": JOBS["4bit"]}, **without)

@@ -99,8 +99,9 @@ def count_recomputations(trainer: Any) -> int:
     layer = next(module for name, module in trainer.model.named_modules() if name.endswith("layers.0"))
     attention = next(module for name, module in layer.named_modules() if name == "self_attn")
     hook = attention.register_forward_hook(lambda *_: calls.append(1))
-    state = torch.get_rng_state()
-    loss, _ = trainer._supervised_loss(trainer.model, trainer.data_collator([trainer.train_dataset[0]]))
+    state, loaded_on = torch.get_rng_state(), trainer.model.device
+    batch = trainer.data_collator([trainer.train_dataset[0]])
+    loss, _ = trainer._supervised_loss(trainer.model, {key: value.to(loaded_on) for key, value in batch.items()})
     loss.backward()
     trainer.model.zero_grad()
     torch.set_rng_state(state)
@@ -114,7 +115,7 @@ def logits(model: Any) -> list[float]:
 
     model.eval()
     with torch.no_grad():
-        found = model(input_ids=torch.arange(3, 23)[None]).logits[0, -1, :8].float().tolist()
+        found = model(input_ids=torch.arange(3, 23, device=model.device)[None]).logits[0, -1, :8].float().tolist()
     model.train()
     return list(found)
 
