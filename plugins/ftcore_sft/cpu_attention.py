@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ NAME = "ftcore_segments"
 _BLOCK = 256  # queries at a time: their scores stay in the processor's cache
 
 
-class SegmentedAttention(torch.autograd.Function):
+class SegmentedAttention(torch.autograd.Function):  # type: ignore[misc]
     """Softmax attention of each token to those before it in its segment; scores are computed again for the gradients.
 
     Shapes: query [1, heads, tokens, size], key and value [1, key heads, tokens, size]; the result has the tokens
@@ -63,7 +64,7 @@ class SegmentedAttention(torch.autograd.Function):
 
 def _blocks(borders: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """Blocks of queries [begin, end) and the start of their segment, where their keys begin."""
-    for start, stop in zip(borders, borders[1:], strict=False):
+    for start, stop in pairwise(borders):
         for begin in range(start, stop, _BLOCK):
             yield start, begin, min(begin + _BLOCK, stop)
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 
-class LoraLinear(torch.autograd.Function):
+class LoraLinear(torch.autograd.Function):  # type: ignore[misc]
     """`inputs @ weight.T + bias + scale * dropped @ down.T @ up.T`, of shape [..., outputs].
 
     `dropped` are the inputs behind the adapter's dropout, or None where there is none. Gradients go to the inputs, to
@@ -21,9 +21,7 @@ class LoraLinear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, inputs: Any, dropped: Any, weight: Any, bias: Any, down: Any, up: Any, scale: float
-    ) -> Any:
+    def forward(ctx: Any, inputs: Any, dropped: Any, weight: Any, bias: Any, down: Any, up: Any, scale: float) -> Any:
         flat = inputs.reshape(-1, inputs.shape[-1])
         seen = flat if dropped is None else dropped.reshape(flat.shape)
         small_down, small_up = down.to(flat.dtype), (up * scale).to(flat.dtype)

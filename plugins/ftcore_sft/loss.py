@@ -38,6 +38,7 @@ class SupervisedLoss:
 
         A model wrapped for distributed training is called as a whole: its wrapper has to see the forward.
         """
+        batch = _with_segments(batch)
         inner = self._causal if model is self._causal or hasattr(model, "get_base_model") else None
         if self._short and inner is not None:
             return self._short_way(batch)
@@ -68,6 +69,16 @@ class SupervisedLoss:
         finally:
             model.train(training)
         return bool(count > 0 and abs(short - own) / count < _TOLERANCE)
+
+
+def _with_segments(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The borders of a batch's segments as the attention function takes them: plain numbers, once for all layers."""
+    if "borders" not in batch:
+        return batch
+    from ftcore_sft.cpu_attention import NAME
+
+    rest = {key: value for key, value in batch.items() if key != "borders"}
+    return {**rest, NAME: batch["borders"].tolist()}
 
 
 def _own_way(model: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -23,3 +23,7 @@ class SftSettings(Section):
 
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are scaled down to this norm; 0 leaves them alone."""
+
+    fast_cpu: bool = True
+    """On a CPU, compute LoRA layers in the type of the weights and attention example by example, without padding.
+    Results differ by rounding. False leaves both to PEFT and torch."""

@@ -69,14 +69,17 @@ class SupervisedTrainer:
 
         from ftcore_sft.arguments import mixed_precision, sft_config
         from ftcore_sft.collate import Collator
+        from ftcore_sft.cpu import speed_up
         from ftcore_sft.hf_trainer import FtcoreSFTTrainer, ObserverCallback
         from ftcore_sft.isolation import needs_one_row
         from ftcore_sft.loss import SupervisedLoss
         from ftcore_sft.optimizers import runnable
 
         causal: Any = model
-        flatten = self._training.packing and needs_one_row(causal, causal.config.vocab_size)
-        collator = Collator(self._tokenizer.pad_token_id, flatten)
+        vocabulary = causal.config.vocab_size
+        segments = self._settings.fast_cpu and speed_up(causal, vocabulary, self._run)
+        flatten = self._training.packing and not segments and needs_one_row(causal, vocabulary)
+        collator = Collator(self._tokenizer.pad_token_id, flatten, segments)
         sample = {key: value.to(causal.device) for key, value in Collator(0)(_shortened(prepared)).items()}
         args = sft_config(
             self._run.dir / "checkpoints",
