@@ -16,6 +16,8 @@ from ftcore_unsloth.versions import obstacle
 if TYPE_CHECKING:
     from ftcore.config import Config
 
+_FIX = """Run: pip install 'ftcore[unsloth]', or set [stages] loader = "transformers\""""
+
 
 @hookimpl
 def ftcore_bid(stage: Stage, config: Config, data: DataView | None) -> Bid | Declined | None:
@@ -35,7 +37,7 @@ def ftcore_check(config: Config) -> Iterator[Problem]:
     if config.stages.loader != "unsloth":
         return
     if reason := obstacle():
-        yield Problem("stages.loader", f"unsloth cannot be used: {reason}", "Mend that, or use the loader transformers")
+        yield Problem("stages.loader", f"unsloth cannot be used: {reason}", _FIX)
     for key, reason in beyond(config.fine_tuner):
         yield Problem(f"fine_tuner.{key}", reason, f'Change {key}, or set [stages] loader = "transformers"')
 

@@ -21,7 +21,7 @@ def obstacle() -> str:
     # By what is installed, not by what can be imported: any folder named unsloth can.
     installed = {name: _version(name) for name in _PACKAGES}
     if missing := [name for name, found in installed.items() if not found]:
-        return f"{' and '.join(missing)} not installed (pip install 'ftcore[unsloth]')"
+        return f"{' and '.join(missing)} not installed"
     for name, found in installed.items():
         if found not in SpecifierSet(TESTED):
             return f"{name} {found} is installed, and this plugin was tested with {TESTED}"
