@@ -25,8 +25,9 @@ def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_lists_every_command_and_the_exit_codes(ftcore: Any) -> None:
     outcome = ftcore("--help")
     assert outcome.code == 0
+    width = max(map(len, cli_main.COMMANDS))
     for name, text in cli_main.COMMANDS.items():
-        assert f"  {name.ljust(7)}  {text}" in outcome.out
+        assert f"  {name.ljust(width)}  {text}" in outcome.out
     flat = " ".join(outcome.out.split())
     for code, meaning in EXIT_CODES.items():
         assert f"{code}: {meaning}." in flat

@@ -48,14 +48,27 @@ def imported(folder: Path, *arguments: str) -> set[str]:
     return set(modules.split()[1:])
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("run", "--help"), ("check", "--help")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("--version",),
+        ("run", "--help"),
+        ("check", "--help"),
+        ("estimate", "--help"),
+        ("init", "--help"),
+        ("doctor", "--help"),
+    ],
+)
 def test_help_imports_no_plugin_and_no_settings(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     modules = imported(tmp_path, *arguments)
     assert not modules & (HEAVY | {"pydantic", "rich", "tomli"})
     assert not {name for name in modules if name.startswith("ftcore_")}
 
 
-@pytest.mark.parametrize("arguments", [("check", "c.toml"), ("plugins",), ("plugins", "why", "c.toml"), ("schema",)])
+@pytest.mark.parametrize(
+    "arguments", [("check", "c.toml"), ("plugins",), ("plugins", "why", "c.toml"), ("schema",), ("doctor",)]
+)
 def test_looking_at_a_configuration_imports_nothing_heavy(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     modules = imported(tmp_path, *arguments)
     assert not modules & HEAVY

@@ -74,15 +74,7 @@ class Stages:
         """The chosen loader, for the resolved model."""
         (name,) = self.names("loader")
         settings = self._config.fine_tuner
-        source = settings.base_model_id
-        for plugin in self.names("model"):
-            source = self._plugins.expect(
-                str,
-                "ftcore_resolve_model",
-                plugin,
-                locator=locators.parse(settings.base_model_id),
-                settings=self._section(plugin),
-            )
+        source = self.model_source()
         return self._make(  # type: ignore[no-any-return]
             Loader,
             "ftcore_make_loader",
@@ -92,6 +84,19 @@ class Stages:
             model=settings.view(ModelSettings),
             lora=settings.view(LoraSettings),
         )
+
+    def model_source(self) -> str:
+        """The folder, file or Hub id of the model; a plugin resolves an id with its prefix."""
+        source = self._config.fine_tuner.base_model_id
+        for plugin in self.names("model"):
+            source = self._plugins.expect(
+                str,
+                "ftcore_resolve_model",
+                plugin,
+                locator=locators.parse(source),
+                settings=self._section(plugin),
+            )
+        return source
 
     def datasets(self, run: Run) -> tuple[Any, Any]:
         """The training rows, and the validation rows or None."""

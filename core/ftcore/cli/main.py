@@ -16,6 +16,9 @@ COMMANDS = {
     "ask": "Let a trained model answer a question.",
     "check": "Look for mistakes in a configuration, in a moment.",
     "plugins": "List the plugins, or say who serves a configuration.",
+    "init": "Write a configuration to begin with.",
+    "estimate": "Say how much memory a configuration will take.",
+    "doctor": "Say what this machine has to train with.",
     "schema": "Print the JSON Schema of the configuration.",
 }
 """The core's commands; each is the function of its name in the module of its name."""

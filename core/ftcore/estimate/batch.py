@@ -1,0 +1,48 @@
+"""The largest batch that a run will meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ftcore.audit import IGNORED
+
+_MULTIPLE = 8
+"""The trainer pads to a multiple of this."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of one forward pass.
+
+    Attributes:
+        rows: sequences.
+        length: tokens of each, padding included.
+        supervised: positions whose logits are computed.
+        padded: its sequences differ in length (or are packed), so that attention needs a mask.
+    """
+
+    rows: int
+    length: int
+    supervised: int
+    padded: bool
+
+
+def longest_possible(rows: int, max_length: int) -> Batch:
+    """As large as the settings allow, every token supervised."""
+    return Batch(rows, max_length, rows * (max_length - 1), padded=rows > 1)
+
+
+def longest_of(dataset: Any, rows: int) -> Batch:
+    """The longest rows of prepared data in one batch.
+
+    Args:
+        dataset: a `datasets.Dataset` with list columns `labels`, and `position_ids` where it is packed.
+        rows: how many sequences a batch has.
+    """
+    labels = dataset["labels"]
+    longest = sorted(labels, key=len)[-rows:]
+    length = -(-len(longest[-1]) // _MULTIPLE) * _MULTIPLE
+    supervised = sum(sum(label != IGNORED for label in row[1:]) for row in longest)
+    padded = any(len(row) != length for row in longest) or "position_ids" in dataset.column_names
+    return Batch(len(longest), length, max(supervised, 1), padded)

@@ -1,0 +1,127 @@
+"""From a configuration to its estimate: who loads, which model, which batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ftcore import importers, selection
+from ftcore.config import Config
+from ftcore.contracts import Examples
+from ftcore.estimate.advice import Advice, advise
+from ftcore.estimate.architecture import read_config
+from ftcore.estimate.batch import Batch, longest_of, longest_possible
+from ftcore.estimate.memory import Estimate, estimate
+from ftcore.estimate.target import Target
+from ftcore.plugins import Plugins
+from ftcore.settings.data import DataSettings
+from ftcore.settings.model import ModelSettings
+from ftcore.stages import Stages
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The estimate of a configuration, and what to do about it.
+
+    Attributes:
+        estimate: the prediction.
+        target: the machine.
+        loader: who would load the model here.
+        advice: where it does not fit.
+        notes: what the prediction rests on.
+    """
+
+    estimate: Estimate
+    target: Target
+    loader: str
+    advice: list[Advice] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak is within the memory."""
+        return self.estimate.peak <= self.target.memory
+
+
+def plan(config: Config, plugins: Plugins, target: Target, measure_data: bool = False) -> Plan:
+    """Estimate a configuration.
+
+    Args:
+        measure_data: read and tokenize the data for the longest batch, instead of assuming `max_sequence_length`.
+
+    Raises:
+        PluginError: a plugin that the configuration names cannot serve.
+        ModelError: the model cannot be read, laid out or traced.
+        DataError: the data cannot be read.
+    """
+    settings = config.fine_tuner
+    loader = selection.loader_for(config, plugins).plugin
+    stages = Stages(config, plugins, selection.choices(config, plugins))
+    preview = Preview(settings.seed)
+    architecture = read_config(stages.model_source(), settings.view(ModelSettings))
+    batch = _measured(config, stages, preview) if measure_data else _assumed(config)
+    notes = list(preview.warnings)
+    if not measure_data:
+        notes.append("every row is taken to be max_sequence_length long and all supervised; --data looks at the rows")
+    if target.device == "cuda":
+        notes.append("CUDA's context and the allocator's slack are taken from experience and vary with the card")
+    if loader not in ("transformers", "unsloth") or config.stages.trainer != "sft":
+        notes.append(
+            f"the loader {loader} and the trainer {config.stages.trainer} are taken to work like the built-in ones"
+        )
+    predicted = estimate(architecture, settings, batch, target, loader)
+    advice: list[Advice] = []
+    if target.memory and predicted.peak > target.memory:
+        model = settings.view(ModelSettings)
+        read = lambda name: read_config(name, model)  # noqa: E731
+        advice = list(advise(architecture, read, settings, batch, target, loader))
+    return Plan(predicted, target, loader, advice, notes)
+
+
+def _assumed(config: Config) -> Batch:
+    settings = config.fine_tuner
+    assumed = longest_possible(settings.device_train_batch_size, settings.max_sequence_length)
+    return Batch(assumed.rows, assumed.length, assumed.supervised, padded=assumed.padded or settings.packing)
+
+
+def _measured(config: Config, stages: Stages, preview: Preview) -> Batch:
+    settings = config.fine_tuner
+    tokenizer = stages.loader(preview).tokenizer()
+    train, _ = stages.datasets(preview)
+    prepared = stages.trainer(preview).prepare(
+        Examples(
+            train=train,
+            validation=None,
+            formatter=stages.formatter(preview, train),
+            tokenizer=tokenizer,
+            settings=settings.view(DataSettings),
+            max_length=settings.max_sequence_length,
+        )
+    )
+    return longest_of(prepared.train, settings.device_train_batch_size)
+
+
+class Preview:
+    """A run that will not happen; implements `ftcore.contracts.Run`. Its warnings are kept."""
+
+    name = "estimate"
+    dir = Path()
+    resumed = False
+    settings: Mapping[str, Any] = {}
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.started_at = datetime.now().astimezone()
+        self.warnings: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Nobody listens."""
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def imported_by(self, module: str) -> str | None:
+        return importers.imported_by(module)
