@@ -8,7 +8,7 @@ chunks are joined, and an aligned block needs room to be aligned in. That room i
 bytes, which the small objects that come with a tensor (its descriptor, its node in autograd's graph) settle in. While one
 is there, the block beside it cannot be aligned in the same place again once it is freed (glibc bug 14581).
 
-How many pieces are taken that way is the one number here that was fitted, on seven runs of SmolLM2-135M: one for each
+How many pieces are taken that way is the one number here that was fitted, on five runs of SmolLM2-135M: one for each
 live block and a hundred more. With blocks mapped by themselves (MALLOC_MMAP_THRESHOLD_=262144), a run held what its
 tensors sum up to within 1 %.
 """

@@ -66,6 +66,10 @@ def plan(config: Config, plugins: Plugins, target: Target, measure_data: bool = 
     notes = list(preview.warnings)
     if not measure_data:
         notes.append("every row is taken to be max_sequence_length long and all supervised; --data looks at the rows")
+    if target.device == "cpu" and getattr(config.section(config.stages.trainer), "fast_cpu", False):
+        notes.append(
+            "the trainer's own functions for CPUs (fast_cpu) take less than the model's, which are counted here"
+        )
     if target.device == "cuda":
         notes.append("CUDA's context and the allocator's slack are taken from experience and vary with the card")
     if loader not in ("transformers", "unsloth") or config.stages.trainer != "sft":
