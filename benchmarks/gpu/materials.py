@@ -1,9 +1,14 @@
-"""A model with random weights, its tokenizer and rows to train on, made on the spot: no download, no licence."""
+"""A model with random weights, its tokenizer and rows to train on, made on the spot: no download, no licence.
+
+python benchmarks/gpu/materials.py FOLDER MODEL
+"""
 
 from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +40,13 @@ _WORDS = [
 def model_folder(root: Path, name: str) -> Path:
     """The model, saved in bfloat16 with a small ChatML tokenizer whose ids are all in its vocabulary."""
     folder = root / name
-    if (folder / "tokenizer.json").exists():
-        return folder
+    if not (folder / "tokenizer.json").exists():
+        # In a process of its own: its memory is not the training's.
+        subprocess.run([sys.executable, __file__, str(root), name], check=True)
+    return folder
+
+
+def _make(folder: Path, name: str) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -64,7 +74,6 @@ def model_folder(root: Path, name: str) -> Path:
     tokenizer.model_max_length = shape.max_position_embeddings
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
-    return folder
 
 
 def rows_file(root: Path, case: Case) -> tuple[Path, int]:
@@ -85,3 +94,7 @@ def rows_file(root: Path, case: Case) -> tuple[Path, int]:
                 row = {key: " ".join(drawn.choices(_WORDS, k=words)) for key in ("question", "answer")}
                 file.write(json.dumps(row) + "\n")
     return path, count
+
+
+if __name__ == "__main__":
+    _make(Path(sys.argv[1]) / sys.argv[2], sys.argv[2])

@@ -15,7 +15,7 @@ from ftcore.settings.lora import LoraSettings
 from ftcore.settings.model import ModelSettings
 from ftcore.tokenizer import sane_tokenizer
 from ftcore_unsloth.adapter import add_adapter
-from ftcore_unsloth.voice import heard, quiet_transformers
+from ftcore_unsloth.voice import heard
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -181,7 +181,6 @@ def import_first(run: Run) -> None:
             # What was said above, without the name of who did it.
             warnings.filterwarnings("ignore", message=r"(?s).*Unsloth should be imported before")
             import unsloth  # noqa: F401
-    quiet_transformers()
 
 
 def _cache() -> Path:

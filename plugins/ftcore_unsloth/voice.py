@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import re
 from collections.abc import Iterator
 
@@ -22,8 +21,6 @@ _told: set[str] = set()
 @contextlib.contextmanager
 def heard(run: Run) -> Iterator[None]:
     """Collects what unsloth prints inside the block, and warns of what matters."""
-    # Said at import where no GPU is found; the kernels it misses are optional.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
@@ -34,11 +31,3 @@ def heard(run: Run) -> Iterator[None]:
             if _NEWS.search(text) and "no GPU found" not in text and text not in _told:
                 _told.add(text)
                 run.warn(f"unsloth: {text}")
-
-
-def quiet_transformers() -> None:
-    """Only its errors reach the console, and no progress bars."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
