@@ -22,10 +22,12 @@ class SupervisedLoss:
         model: a causal language model, with or without an adapter.
         sample: a small batch, on which the short way is compared with the model's own loss. Where they differ (a
             model that scales or caps its logits), the model's own forward is used from then on.
+        fast_cpu: on a CPU, don't keep logits for the backward pass where the head is frozen.
     """
 
-    def __init__(self, model: Any, sample: Mapping[str, Any]) -> None:
+    def __init__(self, model: Any, sample: Mapping[str, Any], fast_cpu: bool = False) -> None:
         self._causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._fast_cpu = fast_cpu
         self._short = self._agrees(model, sample)
 
     @property
@@ -51,8 +53,13 @@ class SupervisedLoss:
         hidden = self._causal.get_decoder()(**inputs, use_cache=False).last_hidden_state
         targets = batch["labels"][:, 1:]
         supervised = targets != IGNORED
-        logits = self._causal.get_output_embeddings()(hidden[:, :-1][supervised])
-        loss = functional.cross_entropy(logits.float(), targets[supervised], reduction="sum")
+        head, hidden, targets = self._causal.get_output_embeddings(), hidden[:, :-1][supervised], targets[supervised]
+        if self._fast_cpu and hidden.device.type == "cpu":
+            from ftcore_sft.cpu_loss import HeadLoss, suits
+
+            if suits(head):
+                return HeadLoss.apply(hidden, head.weight, targets), supervised.sum()
+        loss = functional.cross_entropy(head(hidden).float(), targets, reduction="sum")
         return loss, supervised.sum()
 
     def _agrees(self, model: Any, sample: Mapping[str, Any]) -> bool:
