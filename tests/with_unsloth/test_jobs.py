@@ -131,7 +131,7 @@ def test_keys_of_the_adapter(outcomes: Outcomes) -> None:
 
 
 def test_gradient_checkpointing_computes_activations_again(outcomes: Outcomes) -> None:
-    assert [outcomes[name]["checkpointing"] for name in ("lora", "recompute", "recompute_unsloth")] == [1, 2, 2]
+    assert [outcomes[name]["computations"] for name in ("lora", "recompute", "recompute_unsloth")] == [1, 2, 2]
     assert outcomes["recompute"].losses == pytest.approx(outcomes["lora"].losses, abs=1e-5)
     assert outcomes["recompute_unsloth"].losses == pytest.approx(outcomes["lora"].losses, abs=1e-5)
 

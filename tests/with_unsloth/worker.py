@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,10 @@ def outcome(job: dict[str, Any]) -> dict[str, Any]:
         attach(trainer, model, *args)
         seen["trainer"] = [kind.__module__ for kind in type(trainer._trainer).__mro__]
         seen["optim"] = str(trainer._trainer.args.optim.value)
-        seen["checkpointing"] = count_recomputations(trainer._trainer)
 
     def watched_fit(trainer: Any, resume_from: Path | None) -> Any:
-        result = fit(trainer, Path(job["resume"]) if "resume" in job else resume_from)
+        with computations(trainer._trainer.model, seen):
+            result = fit(trainer, Path(job["resume"]) if "resume" in job else resume_from)
         seen["optimizer"] = type(trainer._trainer.optimizer.optimizer).__module__.partition(".")[0]
         seen["logits"] = logits(trainer._trainer.model)
         return result
@@ -91,22 +92,23 @@ def facts(model: Any) -> dict[str, Any]:
     }
 
 
-def count_recomputations(trainer: Any) -> int:
-    """How often the first layer runs in a forward and backward pass: twice where activations are computed again."""
-    import torch
+@contextlib.contextmanager
+def computations(model: Any, seen: dict[str, Any]) -> Iterator[None]:
+    """How often the first layer computes for each batch: twice where its activations are computed again."""
+    calls = {"layer": 0, "batch": 0}
 
-    calls: list[int] = []
-    layer = next(module for name, module in trainer.model.named_modules() if name.endswith("layers.0"))
-    attention = next(module for name, module in layer.named_modules() if name == "self_attn")
-    hook = attention.register_forward_hook(lambda *_: calls.append(1))
-    state, loaded_on = torch.get_rng_state(), trainer.model.device
-    batch = trainer.data_collator([trainer.train_dataset[0]])
-    loss, _ = trainer._supervised_loss(trainer.model, {key: value.to(loaded_on) for key, value in batch.items()})
-    loss.backward()
-    trainer.model.zero_grad()
-    torch.set_rng_state(state)
-    hook.remove()
-    return len(calls)
+    def count(name: str) -> Any:
+        return lambda *_: calls.update({name: calls[name] + 1})
+
+    layer = next(module for name, module in model.named_modules() if name.endswith("layers.0.self_attn"))
+    hooks = [
+        layer.register_forward_hook(count("layer")),
+        model.get_input_embeddings().register_forward_hook(count("batch")),
+    ]
+    yield
+    for hook in hooks:
+        hook.remove()
+    seen["computations"] = calls["layer"] / calls["batch"]
 
 
 def logits(model: Any) -> list[float]:
