@@ -3,6 +3,7 @@ versions does not fail where it is loaded but somewhere in training."""
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 
 TESTED = ">=2026.10,<2026.11"
@@ -18,6 +19,8 @@ def obstacle() -> str:
     """Why unsloth cannot be used here, or an empty string. Imports nothing heavy."""
     from packaging.specifiers import SpecifierSet
 
+    if sys.platform == "darwin":
+        return "on a Mac it trains with MLX, and with a trainer of its own"
     # By what is installed, not by what can be imported: any folder named unsloth can.
     installed = {name: _version(name) for name in _PACKAGES}
     if missing := [name for name, found in installed.items() if not found]:

@@ -79,6 +79,12 @@ def test_a_folder_that_happens_to_be_named_unsloth_is_not_unsloth(install: Insta
     assert obstacle() == "unsloth and unsloth_zoo not installed"
 
 
+def test_a_mac_is_left_to_transformers(unsloth: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    unsloth()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert "MLX" in obstacle()
+
+
 def test_auto_takes_it_where_it_is_installed(ftcore: Ftcore, unsloth: Callable[..., None], tmp_path: Path) -> None:
     assert served(ftcore, config_file(tmp_path)).split()[1] == "transformers"
     unsloth()
