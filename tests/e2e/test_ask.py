@@ -35,6 +35,7 @@ def test_a_trained_model_answers_what_it_was_taught(
         max_sequence_length = 64
         epochs = 60
         learning_rate = 0.02
+        lora_dropout = 0.0
         lr_scheduler_type = "constant"
         optimizer = "adamw_torch"
         device_train_batch_size = 1
