@@ -584,7 +584,7 @@ def test_seed_draws_the_adapter_and_the_order_of_the_data(job: Jobs) -> None:
 
 
 @story("dataset_num_proc")
-def test_dataset_num_proc_bounds_the_processes(job: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dataset_num_proc_bounds_the_processes(job: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from multiprocess.context import SpawnContext
 
     started: list[int] = []
@@ -597,7 +597,10 @@ def test_dataset_num_proc_bounds_the_processes(job: Jobs, monkeypatch: pytest.Mo
     monkeypatch.setattr(SpawnContext, "Pool", counted)
     monkeypatch.setattr("ftcore_sft.prepare._ROWS_PER_PROCESS", 4)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
-    alone, together = job(dataset_num_proc=1), job(dataset_num_proc=2)
+    monkeypatch.setenv("FTCORE_CACHE", str(tmp_path / "one"))  # what one prepared, the other would find there
+    alone = job(dataset_num_proc=1)
+    monkeypatch.setenv("FTCORE_CACHE", str(tmp_path / "two"))
+    together = job(dataset_num_proc=2)
     assert alone.prepared.train[:] == together.prepared.train[:]
     assert started == [2]
 
