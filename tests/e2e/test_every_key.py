@@ -598,10 +598,10 @@ def test_dataset_num_proc_bounds_the_processes(job: Jobs, tmp_path: Path, monkey
     monkeypatch.setattr("ftcore_sft.prepare._ROWS_PER_PROCESS", 4)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     monkeypatch.setenv("FTCORE_CACHE", str(tmp_path / "one"))  # what one prepared, the other would find there
-    alone = job(dataset_num_proc=1)
+    alone = job(dataset_num_proc=1).prepared.train[:]
     monkeypatch.setenv("FTCORE_CACHE", str(tmp_path / "two"))
-    together = job(dataset_num_proc=2)
-    assert alone.prepared.train[:] == together.prepared.train[:]
+    together = job(dataset_num_proc=2).prepared.train[:]
+    assert alone == together
     assert started == [2]
 
 
