@@ -22,12 +22,10 @@ class SupervisedLoss:
         model: a causal language model, with or without an adapter.
         sample: a small batch, on which the short way is compared with the model's own loss. Where they differ (a
             model that scales or caps its logits), the model's own forward is used from then on.
-        fast_cpu: on a CPU, don't keep logits for the backward pass where the head is frozen.
     """
 
-    def __init__(self, model: Any, sample: Mapping[str, Any], fast_cpu: bool = False) -> None:
+    def __init__(self, model: Any, sample: Mapping[str, Any]) -> None:
         self._causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._fast_cpu = fast_cpu
         self._short = self._agrees(model, sample)
 
     @property
@@ -47,20 +45,14 @@ class SupervisedLoss:
         return _own_way(model, batch)
 
     def _short_way(self, batch: Mapping[str, Any]) -> tuple[Any, Any]:
-        import torch.nn.functional as functional
+        from ftcore_sft.head_loss import head_loss
 
         inputs = {key: value for key, value in batch.items() if key != "labels"}
         hidden = self._causal.get_decoder()(**inputs, use_cache=False).last_hidden_state
         targets = batch["labels"][:, 1:]
         supervised = targets != IGNORED
-        head, hidden, targets = self._causal.get_output_embeddings(), hidden[:, :-1][supervised], targets[supervised]
-        if self._fast_cpu and hidden.device.type == "cpu":
-            from ftcore_sft.cpu_loss import HeadLoss, suits
-
-            if suits(head):
-                return HeadLoss.apply(hidden, head.weight, targets), supervised.sum()
-        loss = functional.cross_entropy(head(hidden).float(), targets, reduction="sum")
-        return loss, supervised.sum()
+        head = self._causal.get_output_embeddings()
+        return head_loss(head, hidden[:, :-1][supervised], targets[supervised]), supervised.sum()
 
     def _agrees(self, model: Any, sample: Mapping[str, Any]) -> bool:
         import torch

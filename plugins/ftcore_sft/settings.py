@@ -25,5 +25,5 @@ class SftSettings(Section):
     """Gradients are scaled down to this norm; 0 leaves them alone."""
 
     fast_cpu: bool = True
-    """On a CPU, compute LoRA layers in the type of the weights, attention example by example without padding, and the
-    loss without keeping logits. Results differ by rounding. False leaves both to PEFT and torch."""
+    """On a CPU, compute LoRA layers in the type of the weights, and attention example by example without padding.
+    Results differ by rounding. False leaves both to PEFT and torch."""

@@ -98,7 +98,7 @@ class SupervisedTrainer:
             eval_dataset=prepared.validation,
             processing_class=self._tokenizer,
             data_collator=collator,
-            supervised_loss=SupervisedLoss(causal, sample, self._settings.fast_cpu),
+            supervised_loss=SupervisedLoss(causal, sample),
             lengths=self._lengths(prepared),
         )
         for callback in (PrinterCallback, ProgressCallback):

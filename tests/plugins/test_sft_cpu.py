@@ -12,7 +12,7 @@ from ftcore.testing.models import tiny_model
 torch = pytest.importorskip("torch", reason="training needs the extra [train]")
 pytest.importorskip("peft", reason="training needs the extra [train]")
 
-from ftcore_sft import cpu_attention, cpu_lora, cpu_loss  # noqa: E402
+from ftcore_sft import cpu_attention  # noqa: E402
 from ftcore_sft.collate import Collator  # noqa: E402
 from ftcore_sft.cpu import speed_up  # noqa: E402
 from ftcore_sft.loss import SupervisedLoss  # noqa: E402
@@ -75,11 +75,9 @@ def rows() -> list[dict[str, list[int]]]:
     return [{"input_ids": row, "labels": [-100, -100, *row[2:]]} for row in ids]
 
 
-def loss_and_gradients(
-    model: Any, batch: dict[str, Any], sample: dict[str, Any], fast_cpu: bool = False
-) -> tuple[float, dict[str, Any]]:
+def loss_and_gradients(model: Any, batch: dict[str, Any], sample: dict[str, Any]) -> tuple[float, dict[str, Any]]:
     torch.manual_seed(0)
-    supervised_loss = SupervisedLoss(model, sample, fast_cpu)
+    supervised_loss = SupervisedLoss(model, sample)
     assert supervised_loss.short
     loss, count = supervised_loss(model, batch)
     (loss / count).backward()
@@ -109,63 +107,3 @@ def test_loss_and_gradients_are_those_of_padded_batches(
     assert own.keys() == gradients.keys()
     for name, gradient in own.items():
         torch.testing.assert_close(gradient, gradients[name], atol=1e-6, rtol=1e-3)
-
-
-def test_loss_without_kept_logits(rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu_loss, "_ROWS", 7)  # several pieces, the last one shorter
-    batch, sample = Collator(0)(rows), Collator(0)(rows[:1])
-    expected = loss_and_gradients(adapted(tmp_path / "model"), batch, sample)
-    model = adapted(tmp_path / "model")
-    found = loss_and_gradients(model, batch, sample, fast_cpu=True)
-    assert found[0] == pytest.approx(expected[0], abs=1e-5)
-    for name, gradient in found[1].items():
-        torch.testing.assert_close(gradient, expected[1][name], atol=1e-6, rtol=1e-3)
-    with torch.no_grad():
-        loss, count = SupervisedLoss(model, sample, fast_cpu=True)(model, batch)
-    assert float(loss / count) == pytest.approx(expected[0], abs=1e-5)
-
-
-def test_a_trained_head_is_left_to_torch(rows: Any, tmp_path: Path) -> None:
-    model = adapted(tmp_path / "model", modules_to_save=["lm_head"])
-    assert not cpu_loss.suits(model.get_base_model().get_output_embeddings())
-    batch, sample = Collator(0)(rows), Collator(0)(rows[:1])
-    _, gradients = loss_and_gradients(model, batch, sample, fast_cpu=True)
-    (of_head,) = (gradient for name, gradient in gradients.items() if "lm_head" in name)
-    assert of_head.abs().sum() > 0
-
-
-def test_dropout_is_that_of_the_adapter(rows: Any, tmp_path: Path) -> None:
-    batch, sample = Collator(0)(rows), Collator(0)(rows[:1])
-    expected = loss_and_gradients(adapted(tmp_path / "model", lora_dropout=0.5), batch, sample)
-    model = adapted(tmp_path / "model", lora_dropout=0.5)
-    assert cpu_lora.install(model) == 14
-    found = loss_and_gradients(model, batch, sample)
-    assert found[0] == pytest.approx(expected[0], abs=1e-5)
-    for name, gradient in found[1].items():
-        torch.testing.assert_close(gradient, expected[1][name], atol=1e-6, rtol=1e-3)
-
-
-def test_without_its_adapter_the_model_is_the_base(rows: Any, tmp_path: Path) -> None:
-    model = adapted(tmp_path / "model").eval()
-    ids = torch.tensor([rows[1]["input_ids"]])
-    with torch.no_grad(), model.disable_adapter():
-        expected = model(ids).logits
-    cpu_lora.install(model)
-    with torch.no_grad():
-        assert not torch.allclose(model(ids).logits, expected)
-        with model.disable_adapter():
-            torch.testing.assert_close(model(ids).logits, expected)
-
-
-def test_variants_are_left_to_peft(tmp_path: Path) -> None:
-    assert cpu_lora.install(adapted(tmp_path / "model", use_dora=True)) == 0
-    with pytest.warns(UserWarning, match="has no bias"):
-        biased = adapted(tmp_path / "model", lora_bias=True)
-    assert cpu_lora.install(biased) == 0
-
-
-def test_other_attention_is_left_alone(tmp_path: Path) -> None:
-    model = adapted(tmp_path / "model", "gemma2")  # sliding windows, and capped scores
-    before = model.config._attn_implementation
-    assert not speed_up(model, 380, Said())  # type: ignore[arg-type]
-    assert model.config._attn_implementation == before

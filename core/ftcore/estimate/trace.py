@@ -22,12 +22,16 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+from torch.utils.checkpoint import checkpoint
 
 from ftcore.errors import ModelError
 from ftcore.estimate.architecture import Blueprint
 from ftcore.estimate.batch import Batch
 from ftcore.estimate.heap import Heap
 from ftcore.estimate.quantized import QuantizedLinear
+
+_ROWS, _BYTES_ON_GPU = 128, 256 * 2**20
+"""How many rows of logits the trainer makes at a time: so many, or on a GPU as many as take so many bytes."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def trace(blueprint: Blueprint, batch: Batch, accumulates: bool, autocast: str |
                         tracker.move(parameter.grad, "gradients")
                     parameter.register_post_accumulate_grad_hook(lambda traced: tracker.move(traced.grad, "gradients"))
             with casting:
-                loss = _loss(causal, batch)
+                loss = _loss(causal, batch, on_gpu=autocast is not None)
             loss.backward()
     except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
         raise ModelError(
@@ -167,8 +171,9 @@ def _materialize(model: Any) -> None:
     mode.category = ""
 
 
-def _loss(causal: Any, batch: Batch) -> Any:
-    """The summed cross entropy of the supervised tokens, by the trainer's way: logits for these alone."""
+def _loss(causal: Any, batch: Batch, on_gpu: bool) -> Any:
+    """The summed cross entropy of the supervised tokens, by the trainer's way: logits for these alone, and a piece at a
+    time, with the gradient taken in the same go (behind a trained head, computed again for it)."""
     rows, length = batch.rows, batch.length
     inputs: dict[str, Any] = {"input_ids": torch.zeros(rows, length, dtype=torch.long)}
     if batch.padded:
@@ -177,8 +182,37 @@ def _loss(causal: Any, batch: Batch) -> Any:
         return causal(**inputs, labels=torch.zeros(rows, length, dtype=torch.long), use_cache=False).loss
     hidden = causal.get_decoder()(**inputs, use_cache=False).last_hidden_state
     number = torch.zeros(batch.supervised, dtype=torch.long)
-    logits = causal.get_output_embeddings()(hidden[:, :-1][number, number])
-    return torch.nn.functional.cross_entropy(logits.float(), number, reduction="sum")
+    head, seen = causal.get_output_embeddings(), hidden[:, :-1][number, number]
+    rows_at_once = max(_ROWS, _BYTES_ON_GPU // (4 * head.weight.shape[0])) if on_gpu else _ROWS
+    if not head.weight.requires_grad:
+        return _FrozenHead.apply(seen, head.weight, rows_at_once)
+    total = torch.zeros(())
+    for start in range(0, batch.supervised, rows_at_once):
+        piece, wanted = seen[start : start + rows_at_once], number[start : start + rows_at_once]
+        total = total + checkpoint(_piece, head, piece, wanted, use_reentrant=False)
+    return total
+
+
+def _piece(head: Any, hidden: Any, targets: Any) -> Any:
+    return torch.nn.functional.cross_entropy(head(hidden).float(), targets, reduction="sum")
+
+
+class _FrozenHead(torch.autograd.Function):  # type: ignore[misc]
+    """What the trainer's loss behind a frozen head allocates."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Any, weight: Any, rows_at_once: int) -> Any:
+        of_hidden = torch.empty_like(hidden)
+        for start in range(0, hidden.shape[0], rows_at_once):
+            logits = (hidden[start : start + rows_at_once].to(weight.dtype) @ weight.T).float()
+            of_hidden[start : start + rows_at_once] = logits.exp_().to(weight.dtype) @ weight
+        ctx.save_for_backward(of_hidden)
+        return torch.zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (of_hidden,) = ctx.saved_tensors
+        return (of_hidden.float() * gradients[0]).to(of_hidden.dtype), None, None
 
 
 def _alters_logits(config: Any) -> bool:
