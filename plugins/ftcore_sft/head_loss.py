@@ -67,6 +67,8 @@ class FrozenHeadLoss(torch.autograd.Function):  # type: ignore[misc]
                 probabilities = logits.sub_(normalizer).exp_()
                 probabilities.scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=probabilities.dtype))
                 of_hidden[start : start + at_once] = probabilities.to(weight.dtype) @ weight
+                del probabilities
+            del logits  # or the next piece would be made beside this one
         ctx.save_for_backward(of_hidden)
         return total
 

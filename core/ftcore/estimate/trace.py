@@ -206,6 +206,7 @@ class _FrozenHead(torch.autograd.Function):  # type: ignore[misc]
         for start in range(0, hidden.shape[0], rows_at_once):
             logits = (hidden[start : start + rows_at_once].to(weight.dtype) @ weight.T).float()
             of_hidden[start : start + rows_at_once] = logits.exp_().to(weight.dtype) @ weight
+            del logits
         ctx.save_for_backward(of_hidden)
         return torch.zeros(())
 
