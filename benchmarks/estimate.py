@@ -90,14 +90,22 @@ def compare(case: Case, folder: Path) -> Comparison:
     )  # fmt: skip
     if asked.returncode:
         raise RuntimeError(asked.stderr)
-    with (folder / "run.out").open("w") as output:
-        process = subprocess.Popen([*command, "run", str(config)], env=environment, stdout=output, stderr=output)
-        # Of this child alone: getrusage(RUSAGE_CHILDREN) would give the largest of all that ever ran.
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError((folder / "run.out").read_text())
-    return Comparison(json.loads(asked.stdout)["peak_bytes"], usage.ru_maxrss * 1024)
+    ran = subprocess.run(
+        [sys.executable, "-c", _METER, *command, "run", str(config)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if ran.returncode:
+        raise RuntimeError(ran.stdout + ran.stderr)
+    return Comparison(json.loads(asked.stdout)["peak_bytes"], int(ran.stdout.splitlines()[-1]) * 1024)
+
+
+# A process of its own, and a small one: a child's peak begins with the memory of whoever started it.
+_METER = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
 
 
 def _configuration(case: Case, folder: Path) -> Path:
