@@ -12,6 +12,7 @@ from ftcore.settings.lora import LoraSettings
 from ftcore.settings.model import ModelSettings
 from ftcore.tokenizer import sane_tokenizer
 from ftcore_transformers.adapter import add_adapter
+from ftcore_transformers.gguf import as_ordinary, keep_base
 from ftcore_transformers.hardware import attention_implementation, choose_dtype
 from ftcore_transformers.quantization import (
     already_quantized,
@@ -67,6 +68,10 @@ class TransformersLoader:
             )
         if quantization == "4bit":
             keep_trainable(model)
+        if "gguf_file" in self._extra:
+            as_ordinary(model)
+            if not settings.full_finetuning:
+                keep_base(model, self._run)
         self._say(model, quantization, attention)
         self._check_length(model)
         checkpointing = bool(settings.use_gradient_checkpointing)
