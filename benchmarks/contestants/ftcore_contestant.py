@@ -54,7 +54,7 @@ def write_config(job: Job, folder: Path, loader: str) -> Path:
 
 def train(config_path: Path, folder: Path) -> None:
     """The command as a user calls it."""
-    from ftcore import pipeline
+    from ftcore import training
     from ftcore.cli.main import main
 
     begun: list[float] = []
@@ -62,7 +62,7 @@ def train(config_path: Path, folder: Path) -> None:
     tokens: list[int] = []
     losses: list[float] = []
 
-    class ListenedTo(pipeline.RunObserver):
+    class ListenedTo(training.RunObserver):
         def begin(self, total_steps: int, from_step: int) -> None:
             begun.append(time.time())
             super().begin(total_steps, from_step)
@@ -77,7 +77,7 @@ def train(config_path: Path, folder: Path) -> None:
                 losses.append(metrics["loss"])
             super().log(step, metrics)
 
-    pipeline.RunObserver = ListenedTo  # type: ignore[misc]
+    training.RunObserver = ListenedTo  # type: ignore[misc]
     try:
         main(["run", str(config_path)])
     except SystemExit as ended:

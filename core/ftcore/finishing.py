@@ -1,0 +1,69 @@
+"""What follows the fit: saving, pushing, reporting. Each saver is a step that is done once, and again where it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ftcore import manifest
+from ftcore.card import CardFacts, render
+from ftcore.contracts import Saved, Trained
+from ftcore.errors import Interrupted
+from ftcore.steps import Work
+
+
+def finish(work: Work, trained: Trained) -> None:
+    """Let every saver save that has not done so, and hand the results to the reporters.
+
+    Raises:
+        SaveError: a saver could not save; those before it have, and what they wrote is recorded.
+        Interrupted: a stop was asked for between two savers.
+    """
+    if not work.active.is_main:
+        return
+    for name in work.stages.names("saver"):
+        if work.steps.result(f"save:{name}") is not None:
+            work.active.say(f"saved      by {name} before")
+            continue
+        if work.stop.is_set():
+            raise Interrupted(
+                f"the run was interrupted before {name} has saved the model",
+                why="the training itself is over",
+                fix=f"Type ftcore run CONFIG --resume {work.active.name} to finish",
+            )
+        saved = work.stages.save(name, work.active, trained)
+        for item in saved:
+            work.active.say(f"saved      {item.what}: {item.where}")
+        work.steps.done(f"save:{name}", saved=[vars(item) for item in saved])
+    work.active.record(saved=[vars(item) for item in everything_saved(work)])
+    for name in ("config.toml", "manifest.json", "model"):
+        if (work.active.dir / name).exists():
+            work.reporting.artifact(work.active.dir / name, name)
+
+
+def everything_saved(work: Work) -> list[Saved]:
+    """What the savers have written so far, in their order."""
+    results = [work.steps.result(f"save:{name}") for name in work.stages.names("saver")]
+    return [Saved(item["what"], item["where"]) for result in results if result for item in result["saved"]]
+
+
+def model_card(
+    work: Work, facts: Mapping[str, Any], metrics: Mapping[str, float], answers: Sequence[tuple[str, str, str]]
+) -> str:
+    """The card of the trained model, from the data's facts, the run's metrics and the answers before and after."""
+    settings = work.config.fine_tuner
+    own = {key: value for key, value in work.active.settings.items() if key.startswith("fine_tuner.")}
+    return render(
+        CardFacts(
+            name=work.active.name,
+            base_model_id=settings.base_model_id,
+            kind="full" if settings.full_finetuning else "adapter",
+            training_data_id=settings.training_data_id,
+            validation_data_id=settings.validation_data_id,
+            data=facts,
+            settings={key.removeprefix("fine_tuner."): value for key, value in own.items()},
+            metrics=metrics,
+            libraries=manifest.library_versions(),
+            answers=answers,
+        )
+    )

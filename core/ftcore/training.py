@@ -1,0 +1,163 @@
+"""From the data to the trained model: everything cheap comes before the model, and the fit comes last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ftcore import __version__, audit, manifest
+from ftcore.comparison import compared, measured, summary, tell
+from ftcore.contracts import Examples, FitResult, Prepared, RunRecord
+from ftcore.errors import Interrupted
+from ftcore.estimate.batch import longest_of
+from ftcore.fingerprint import fingerprint
+from ftcore.finishing import model_card
+from ftcore.observer import RunObserver, shown
+from ftcore.quiet import quiet_libraries
+from ftcore.rehearsal import rehearse
+from ftcore.settings.data import DataSettings
+from ftcore.steps import Work
+from ftcore.trained import TrainedModel
+
+
+def train(work: Work, resume_from: Path | None) -> TrainedModel:
+    """Prepare the data, load the model, and fit; from a checkpoint on if one is given.
+
+    Where the fit was over before, the model is only brought to where its last checkpoint says.
+
+    Raises:
+        Interrupted: a stop was asked for.
+        FtcoreError: a stage failed.
+    """
+    active, config = work.active, work.config
+    quiet_libraries()
+    loader = work.stages.loader(active)
+    tokenizer = loader.tokenizer()
+    quiet_libraries()  # now that the loader has imported them, in the order that it needs
+    work.reporting.start(work.stages.reporters(active), run_record(work))
+
+    trainer, prepared = _prepared(work, tokenizer)
+    facts = _audit(work, prepared, tokenizer)
+    active.record(largest_batch=vars(longest_of(prepared.train, config.fine_tuner.device_train_batch_size)))
+    heed(work)
+    model = loader.model()
+    trainable, total = _parameters(model)
+    active.say(f"model      {total:,} parameters, {trainable:,} of them trained ({100 * trainable / total:.2f} %)")
+    facts |= {"parameters": total, "trainable_parameters": trainable}
+    active.record(data=facts, hardware=manifest.hardware())
+    observer = RunObserver(active, work.reporting, work.stop)
+    trainer.attach(model, prepared, observer)
+    if work.steps.result("fit") is None:
+        rehearse(active, config, trainer, model, prepared)
+
+    before, new = measured(work, trainer, prepared, "before", config.run.evaluate_before)
+    if new and before.metrics:
+        active.say(f"before     {shown(before.metrics)}")
+        observer.log(0, before.metrics)
+    heed(work)
+    fit = _fit(work, trainer, resume_from)
+    after, new = measured(work, trainer, prepared, "after")
+    if new and after.metrics:
+        active.say(f"after      {shown(after.metrics)}")
+        observer.log(fit.steps, after.metrics)
+    answers = compared(prepared.sample, before, after)
+    tell(work, answers)
+
+    metrics = summary(before, after, fit)
+    active.record(metrics=metrics, steps=fit.steps, epochs=fit.epochs)
+    return TrainedModel(
+        model,
+        tokenizer,
+        config.fine_tuner.base_model_id,
+        metrics,
+        lambda: model_card(work, facts, metrics, answers),
+    )
+
+
+def heed(work: Work) -> None:
+    """End here if a stop was asked for.
+
+    Raises:
+        Interrupted: it was.
+    """
+    if work.stop.is_set():
+        raise Interrupted("the run was interrupted", fix=f"Type ftcore run CONFIG --resume {work.active.name}")
+
+
+def _prepared(work: Work, tokenizer: Any) -> tuple[Any, Prepared]:
+    """The trainer, and the data as it will train on them."""
+    settings = work.config.fine_tuner
+    train_rows, validation_rows = work.stages.datasets(work.active)
+    seen = {"training": train_rows} | ({} if validation_rows is None else {"validation": validation_rows})
+    work.active.record(data_fingerprints={purpose: fingerprint(rows) for purpose, rows in seen.items()})
+    formatter = work.stages.formatter(work.active, train_rows)
+    trainer = work.stages.trainer(work.active)
+    examples = Examples(
+        train=train_rows,
+        validation=validation_rows,
+        formatter=formatter,
+        tokenizer=tokenizer,
+        settings=settings.view(DataSettings),
+        max_length=settings.max_sequence_length,
+        samples=work.config.run.sample_answers,
+    )
+    return trainer, trainer.prepare(examples)
+
+
+def _audit(work: Work, prepared: Prepared, tokenizer: Any) -> dict[str, Any]:
+    config = work.config
+    facts: dict[str, Any] = dict(prepared.facts)
+    seen = audit.supervision(prepared.train)
+    sample = repr(tokenizer.decode(prepared.train[0]["input_ids"])[:400]) if seen.rows else ""
+    audit.require_supervision(seen, facts, config.audit, config.fine_tuner.max_sequence_length, sample)
+    facts |= {"training_rows": seen.rows, "tokens": seen.tokens, "supervised_tokens": seen.supervised}
+    facts["longest"] = seen.longest
+    text = f"{seen.rows:,} rows, {seen.tokens:,} tokens, {100 * seen.share:.1f} % supervised, longest {seen.longest}"
+    if prepared.validation is not None:
+        held_out = audit.supervision(prepared.validation)
+        facts |= {"validation_rows": held_out.rows, "validation_tokens": held_out.tokens}
+        text += f"; validation {held_out.rows:,} rows"
+    work.active.say(f"data       {text}")
+    for count, what in ((facts.get("truncated_rows"), "cut"), (seen.unsupervised_rows, "without a supervised token")):
+        if count:
+            work.active.warn(f"{count} training examples are {what} (max_sequence_length)")
+    return facts
+
+
+def _fit(work: Work, trainer: Any, resume_from: Path | None) -> FitResult:
+    """Train to the end.
+
+    Raises:
+        Interrupted: it was stopped before; a checkpoint was saved.
+    """
+    fit: FitResult = trainer.fit(resume_from)
+    work.active.console.end()
+    if fit.status == "interrupted":
+        work.active.record(steps=fit.steps, epochs=fit.epochs)
+        raise Interrupted(
+            f"the run was interrupted after step {fit.steps}",
+            why=f"a checkpoint is saved in {work.active.dir}",
+            fix=f"Type ftcore run CONFIG --resume {work.active.name} to go on",
+        )
+    if work.steps.result("fit") is None:
+        work.steps.done("fit", steps=fit.steps, epochs=fit.epochs, metrics=dict(fit.metrics))
+    return fit
+
+
+def run_record(work: Work) -> RunRecord:
+    """What the reporters learn about the run."""
+    served = {f"ftcore.{choice.stage}": choice.plugin for choice in work.stages.selected if choice.plugin}
+    tags = {"ftcore.version": __version__, "ftcore.base_model_id": work.config.fine_tuner.base_model_id, **served}
+    return RunRecord(work.active.name, work.active.dir.absolute(), work.active.settings, tags)
+
+
+def _parameters(model: Any) -> tuple[int, int]:
+    """Trainable and all parameters; a 4-bit weight's packed bytes count as the weights they hold."""
+    trainable = total = 0
+    for parameter in model.parameters():
+        count = parameter.numel()
+        if type(parameter).__name__ == "Params4bit":
+            count *= 2 * parameter.element_size()
+        total += count
+        trainable += count if parameter.requires_grad else 0
+    return trainable, total
