@@ -6,7 +6,7 @@ costs nothing and a plugin can be tested without torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,9 @@ Stage = Literal["launcher", "loader", "formatter", "trainer", "saver", "reporter
 
 RunStatus = Literal["finished", "failed", "interrupted"]
 """How a run ended."""
+
+IGNORED = -100
+"""The label of a token that is not trained on (PyTorch's cross entropy ignores it by default)."""
 
 
 class Message(TypedDict):
@@ -152,16 +155,22 @@ class Prepared:
 
     Attributes:
         train: a `datasets.Dataset` with `input_ids` and `labels`, both lists of int of equal length; a label of
-            -100 is not trained on.
+            `IGNORED` is not trained on. Three more columns of int are read where they are there: `row`, the row's number
+            in the data that it was made from; `lost`, how many tokens were cut off; and `lost_supervised`, how many
+            of those would have been trained on.
         validation: the same for validation, if any.
         sample: conversations of the first validation rows, for answers before and after training.
         facts: counts for the manifest, the model card and the reporters (rows, tokens, supervised tokens, …).
+        examples: where `train` holds packed sequences, the training examples one by one, as `train` else does.
+        order: gives the order in which the rows of `train` fill the first epoch's batches; None where it is any.
     """
 
     train: Dataset
     validation: Dataset | None
     sample: Sequence[Conversation] = ()
     facts: Mapping[str, int | float | str] = field(default_factory=dict)
+    examples: Dataset | None = None
+    order: Callable[[], Sequence[int]] | None = None
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,8 @@ def prepare(rows: Dataset, recipe: Recipe, num_proc: int, sink: Path | None = No
         sink: a file for the result, which then stays on disk; by default it stays in memory.
 
     Returns:
-        A dataset with `input_ids` and `labels` (lists of int32 of equal length), and what was found.
+        A dataset with `input_ids` and `labels` (lists of int32 of equal length), `row`, `lost` and `lost_supervised`
+        (int32, see `ftcore.contracts.Prepared`), and what was found.
     """
     import pyarrow as pa
     from datasets import Dataset
@@ -85,13 +86,13 @@ def prepare(rows: Dataset, recipe: Recipe, num_proc: int, sink: Path | None = No
     with contextlib.ExitStack() as stack:
         write = tables.append
         if sink is not None:
-            write = stack.enter_context(pa.ipc.new_stream(str(sink), _table([], []).schema)).write_table
+            write = stack.enter_context(pa.ipc.new_stream(str(sink), _empty().schema)).write_table
         for table, found in _encoded(rows, recipe, worth_processes(len(rows), num_proc)):
             write(table)
             tally.add(found)
     if sink is not None:
         return Dataset.from_file(str(sink)), tally
-    return Dataset(pa.concat_tables(tables) if tables else _table([], [])), tally
+    return Dataset(pa.concat_tables(tables) if tables else _empty()), tally
 
 
 def _encoded(rows: Dataset, recipe: Recipe, processes: int) -> Iterator[tuple[Any, Tally]]:
@@ -132,9 +133,9 @@ def _encode_in_worker(numbered: tuple[int, dict[str, list[Any]]]) -> tuple[Any, 
 def _encode(start: int, batch: Mapping[str, list[Any]], recipe: Recipe) -> tuple[Any, Tally]:
     import numpy as np
 
-    conversations, tally = _format(start, batch, recipe.formatter)
+    conversations, numbers, tally = _format(start, batch, recipe.formatter)
     if not conversations:
-        return _table([], []), tally
+        return _empty(), tally
     texts = _render(conversations, recipe.tokenizer)
     encoded = recipe.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
     lengths = np.fromiter((len(ids) for ids in encoded), dtype=np.int64, count=len(encoded))
@@ -142,25 +143,32 @@ def _encode(start: int, batch: Mapping[str, list[Any]], recipe: Recipe) -> tuple
     flat = np.fromiter((token for ids in encoded for token in ids), dtype=np.int64, count=int(offsets[-1]))
     labels = _labels(conversations, texts, flat, offsets, recipe)
     tally.longest_untruncated = int(lengths.max())
-    kept = _cut(lengths, offsets, labels, recipe.max_length, tally)
+    kept, lost, lost_supervised = _cut(lengths, offsets, labels, recipe.max_length)
+    tally.truncated_rows = int((lost > 0).sum())
+    tally.lost_tokens, tally.lost_supervised_tokens = int(lost.sum()), int(lost_supervised.sum())
     flat, labels = flat[kept], labels[kept]
-    offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, recipe.max_length))])
-    return _table(_lists(flat, offsets), _lists(labels, offsets)), tally
+    offsets = np.concatenate([[0], np.cumsum(lengths - lost)])
+    return _table(_lists(flat, offsets), _lists(labels, offsets), numbers, lost, lost_supervised), tally
 
 
-def _format(start: int, batch: Mapping[str, list[Any]], formatter: Formatter) -> tuple[list[Conversation], Tally]:
+def _format(
+    start: int, batch: Mapping[str, list[Any]], formatter: Formatter
+) -> tuple[list[Conversation], list[int], Tally]:
+    """The conversations of the good rows, and the numbers of these rows."""
     conversations: list[Conversation] = []
+    numbers: list[int] = []
     columns = list(batch)
     tally = Tally()
     for number, values in enumerate(zip(*batch.values(), strict=True), start=start):
         tally.rows += 1
         try:
             conversations.append(formatter(dict(zip(columns, values, strict=True))))
+            numbers.append(number)
         except ValueError as error:
             tally.bad_rows += 1
             if len(tally.bad) < _SHOWN_BAD_ROWS:
                 tally.bad.append((number, str(error)))
-    return conversations, tally
+    return conversations, numbers, tally
 
 
 def _render(conversations: list[Conversation], tokenizer: Any) -> list[str]:
@@ -208,16 +216,14 @@ def _turns(conversations: list[Conversation], role: str) -> Any:
     return np.asarray([sum(turn["role"] == role for turn in conversation) for conversation in conversations])
 
 
-def _cut(lengths: Any, offsets: Any, labels: Any, max_length: int, tally: Tally) -> Any:
-    """Which tokens stay, as a mask; what goes is counted."""
+def _cut(lengths: Any, offsets: Any, labels: Any, max_length: int) -> tuple[Any, Any, Any]:
+    """Which tokens stay, as a mask; and how many tokens, and supervised ones, each row loses."""
     import numpy as np
 
     position = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     kept = position < max_length
-    tally.truncated_rows = int((lengths > max_length).sum())
-    tally.lost_tokens = int((~kept).sum())
-    tally.lost_supervised_tokens = int((labels[~kept] != IGNORED).sum())
-    return kept
+    gone = np.concatenate([[0], np.cumsum(~kept & (labels != IGNORED))])
+    return kept, np.maximum(lengths - max_length, 0), np.diff(gone[offsets])
 
 
 def _lists(flat: Any, offsets: Any) -> Any:
@@ -226,8 +232,15 @@ def _lists(flat: Any, offsets: Any) -> Any:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(flat, pa.int32()))
 
 
-def _table(input_ids: Any, labels: Any) -> Any:
+def _table(input_ids: Any, labels: Any, *numbers: Any) -> Any:
     import pyarrow as pa
 
-    kind = pa.list_(pa.int32())
-    return pa.table({"input_ids": pa.array(input_ids, kind), "labels": pa.array(labels, kind)})
+    tokens = {"input_ids": input_ids, "labels": labels}
+    columns = {name: pa.array(values, pa.list_(pa.int32())) for name, values in tokens.items()}
+    for name, values in zip(("row", "lost", "lost_supervised"), numbers, strict=True):
+        columns[name] = pa.array(values, pa.int32())
+    return pa.table(columns)
+
+
+def _empty() -> Any:
+    return _table([], [], [], [], [])

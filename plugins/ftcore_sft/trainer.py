@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ftcore_sft.prepare import Recipe, Tally
 from ftcore_sft.settings import SftSettings
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from torch.nn import Module
 
 _SAMPLE_TOKENS = 64
@@ -57,12 +59,13 @@ class SupervisedTrainer:
         if markers is not None:
             facts |= {"question_part": markers.question, "answer_part": markers.answer}
         if self._training.packing:
-            before = len(train)
-            train = pack(train, examples.max_length)
-            filled = sum(token_counts(train)) / (len(train) * examples.max_length)
-            facts |= {"packed_rows": len(train), "packing_efficiency": round(filled, 4)}
-            self._run.say(f"packing    {before:,} examples in {len(train):,} rows, {filled:.1%} full")
-        return Prepared(train, validation, self._sample(examples), facts)
+            packed = pack(train, examples.max_length)
+            filled = sum(token_counts(packed)) / (len(packed) * examples.max_length)
+            facts |= {"packed_rows": len(packed), "packing_efficiency": round(filled, 4)}
+            self._run.say(f"packing    {len(train):,} examples in {len(packed):,} rows, {filled:.1%} full")
+            order = partial(self._order, packed)
+            return Prepared(packed, validation, self._sample(examples), facts, examples=train, order=order)
+        return Prepared(train, validation, self._sample(examples), facts, order=partial(self._order, train))
 
     def attach(self, model: Module, prepared: Prepared, observer: Observer) -> None:
         from transformers import PrinterCallback, ProgressCallback
@@ -94,12 +97,12 @@ class SupervisedTrainer:
         self._trainer = FtcoreSFTTrainer(
             model=model,
             args=args,
-            train_dataset=prepared.train,
-            eval_dataset=prepared.validation,
+            train_dataset=_tokens_only(prepared.train),
+            eval_dataset=None if prepared.validation is None else _tokens_only(prepared.validation),
             processing_class=self._tokenizer,
             data_collator=collator,
             supervised_loss=SupervisedLoss(causal, sample),
-            lengths=self._lengths(prepared),
+            lengths=self._lengths(prepared.train),
         )
         for callback in (PrinterCallback, ProgressCallback):
             self._trainer.remove_callback(callback)
@@ -133,9 +136,20 @@ class SupervisedTrainer:
 
         return answers(self._trainer.model, self._tokenizer, conversations, max_new_tokens)
 
-    def _lengths(self, prepared: Prepared) -> list[int] | None:
+    def _lengths(self, train: Dataset) -> list[int] | None:
         grouped = self._settings.group_by_length and not self._training.packing
-        return token_counts(prepared.train) if grouped else None
+        return token_counts(train) if grouped else None
+
+    def _order(self, train: Dataset) -> list[int]:
+        """The first epoch's, on one device; where it is random, one that is as good as the trainer's own."""
+        import torch
+
+        from ftcore_sft.sampler import LengthGroupedSampler
+
+        lengths, seed = self._lengths(train), self._training.seed
+        if lengths is None:
+            return torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).tolist()  # type: ignore[no-any-return]
+        return list(LengthGroupedSampler(lengths, self._training.device_train_batch_size, seed))
 
     def _markers(self, tokenizer: Any) -> Markers | None:
         if not self._training.train_on_responses_only:
@@ -176,6 +190,13 @@ class SupervisedTrainer:
             if conversation[-1]["role"] == "assistant":
                 sample.append(conversation)
         return sample
+
+
+def _tokens_only(dataset: Dataset) -> Dataset:
+    """Without the columns that only say where a row comes from, which TRL would hand on."""
+    return dataset.select_columns(
+        [name for name in ("input_ids", "labels", "position_ids") if name in dataset.column_names]
+    )
 
 
 def _shortened(prepared: Prepared) -> list[dict[str, list[int]]]:

@@ -43,7 +43,10 @@ def test_cut_examples_and_tokens_are_counted() -> None:
     assert tally.lost_supervised_tokens == sum(label != IGNORED for labels in lost for label in labels)
     assert tally.longest_untruncated == max(lengths)
     for short, long in zip(cut, whole, strict=True):
-        assert short == {key: values[:50] for key, values in long.items()}
+        for key in ("input_ids", "labels"):
+            assert short[key] == long[key][:50]
+        assert short["lost"] == len(long["labels"][50:])
+        assert short["lost_supervised"] == sum(label != IGNORED for label in long["labels"][50:])
 
 
 def test_bad_rows_are_skipped_counted_and_named() -> None:
@@ -51,12 +54,13 @@ def test_bad_rows_are_skipped_counted_and_named() -> None:
     dataset, tally = prepare(rows, recipe(), 1)
     assert (len(dataset), tally.rows, tally.bad_rows) == (13, 20, 7)
     assert tally.bad == [(number, "no turns") for number in (0, 3, 6, 9, 12)]
+    assert dataset["row"][:] == [number for number in range(20) if number % 3]
 
 
 def test_only_bad_rows_leave_an_empty_dataset() -> None:
     dataset, tally = prepare(rows_of([[], []]), recipe(), 1)
     assert (len(dataset), tally.bad_rows) == (0, 2)
-    assert dataset.column_names == ["input_ids", "labels"]
+    assert dataset.column_names == ["input_ids", "labels", "row", "lost", "lost_supervised"]
 
 
 def test_several_processes_prepare_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
