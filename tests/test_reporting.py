@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from typing import Any
 import pytest
 
 from ftcore.contracts import RunRecord, RunStatus
-from ftcore.errors import RecordRefused
+from ftcore.errors import ConfigError, RecordRefused, ReportError
+from ftcore.replay import replay
 from ftcore.reporting import Reporting
 
 
@@ -24,6 +27,7 @@ class Tracker:
     def __init__(self, fail: Callable[[str], None] = lambda what: None) -> None:
         self.taken: list[tuple[Any, ...]] = []
         self.started: list[RunRecord] = []
+        self.ended_at = 0.0
         self._fail = fail
 
     def start(self, record: RunRecord) -> str:
@@ -39,9 +43,10 @@ class Tracker:
         self._fail("artifact")
         self.taken.append(("artifact", path, name))
 
-    def finish(self, status: RunStatus) -> None:
+    def finish(self, status: RunStatus, time: float) -> None:
         self._fail("finish")
         self.taken.append(("finish", status))
+        self.ended_at = time
 
 
 class Story:
@@ -55,6 +60,10 @@ class Story:
 
     def reporting(self) -> Reporting:
         return Reporting(self.dir, self.said.append, self.warned.append)
+
+    def replay(self, tracker: Tracker, timeout: float = 10.0) -> None:
+        """What `ftcore report` does."""
+        replay(self.dir, {"tracker": lambda: tracker}, self.said.append, self.warned.append, timeout)
 
 
 @pytest.fixture
@@ -84,7 +93,9 @@ def test_metrics_are_written_without_any_reporter(story: Story) -> None:
     report(story.reporting(), range(3))
     lines = [json.loads(line) for line in (story.dir / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["loss"]) for line in lines] == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
-    assert (story.dir / "reporting" / "records.jsonl").read_text() == ""
+    # A tracker may be named later: ftcore report RUN --to NAME.
+    kinds = [json.loads(line)["kind"] for line in (story.dir / "reporting" / "records.jsonl").read_text().splitlines()]
+    assert kinds == ["log", "log", "log", "finish"]
 
 
 def test_numbers_of_numpy_arrive_as_numbers(story: Story) -> None:
@@ -122,7 +133,7 @@ def test_one_that_always_fails_is_one_warning_and_harms_no_other(story: Story, f
     outage, end = story.warned
     assert outage.startswith(f"broken does not take the run's records ({'SystemExit' if failure is exits else 'Conn'}")
     assert end == (
-        f"broken has not taken 6 records; they lie in {story.dir / 'reporting'} and nothing of the run is lost"
+        f"broken has not taken 6 records; nothing of the run is lost. When it is there: ftcore report {story.dir}"
     )
 
 
@@ -143,6 +154,45 @@ def test_an_outage_delays_and_loses_nothing(story: Story, method: str) -> None:
     assert tracker.taken == [("artifact", story.dir, "everything"), *logged(range(20)), ("finish", "finished")]
     assert len(story.warned) == 1
     assert story.said == ["tracker is back and has all records"]
+
+
+def test_one_that_fails_at_random_is_one_warning_and_misses_nothing(story: Story) -> None:
+    luck = random.Random(7)
+
+    def at_random(what: str) -> None:
+        if luck.random() < 0.4:
+            raise ConnectionError("500")
+
+    tracker = Tracker(at_random)
+    reporting = story.reporting()
+    reporting.start({"tracker": lambda: tracker}, story.record)
+    for step in range(20):
+        reporting.log(step, {"loss": 1 / (1 + step)})
+        time.sleep(0.03)  # so that it catches up, and fails again, in between
+    reporting.finish("finished", 30)
+    assert tracker.taken == [*logged(range(20)), ("finish", "finished")]
+    assert len(story.warned) == 1
+
+
+def test_one_that_hangs_costs_neither_time_nor_memory(story: Story) -> None:
+    release = threading.Event()
+    reporting = story.reporting()
+    reporting.start({"tracker": lambda: Tracker(lambda what: release.wait(60) and None)}, story.record)
+    for step in range(100):
+        reporting.log(step, {"loss": 1.0})
+    tracemalloc.start()
+    try:
+        started, before = time.thread_time(), tracemalloc.get_traced_memory()[0]
+        for step in range(100, 3100):
+            reporting.log(step, {"loss": 1.0, "learning_rate": 0.5})
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert time.thread_time() - started < 3  # 1 ms for each, tracing included
+    assert grown < 50_000, "3,000 records of 100 bytes were kept in memory"
+    reporting.finish("finished", 0.1)
+    assert story.warned[0].startswith("tracker has not taken 3,101 records")
+    release.set()
 
 
 def test_the_end_waits_for_slow_trackers_together_and_no_longer_than_allowed(story: Story) -> None:
@@ -285,3 +335,97 @@ def test_a_process_ends_though_a_tracker_hangs(tmp_path: Path) -> None:
     assert "hangs has not taken 2 records" in done.stdout
     assert done.stdout.endswith("[]\n")
     assert done.stderr == ""
+
+
+# --- later: ftcore report ---------------------------------------------------------------------------------------------
+
+
+def test_what_a_tracker_missed_is_sent_later_in_order_and_once(story: Story) -> None:
+    reporting = story.reporting()
+    reporting.start({"tracker": lambda: Tracker(never)}, story.record)
+    report(reporting, range(4), timeout=0.2)
+    ended = time.time()
+
+    tracker = Tracker()
+    story.replay(tracker)
+    assert tracker.started == [story.record]
+    assert tracker.taken == [*logged(range(4)), ("finish", "finished")]
+    assert abs(tracker.ended_at - ended) < 5, "the time of the run's end, not of the report"
+    assert story.said == ["tracker    has all records, 5 of them sent now"]
+
+    again = Tracker()
+    story.replay(again)
+    assert (again.started, again.taken) == ([], []), "a tracker that has everything is left alone"
+    assert story.said[1:] == ["tracker    has all records"]
+
+
+def test_a_report_that_is_cut_short_goes_on_where_it_was(story: Story) -> None:
+    report(story.reporting(), range(6))
+    reporting = story.reporting()
+    reporting.start({}, story.record)
+
+    def at_the_fourth(what: str) -> None:
+        if what == "log" and len(first.taken) == 3:
+            raise ConnectionError("gone")
+
+    first, second = Tracker(at_the_fourth), Tracker()
+    with pytest.raises(ReportError, match=r"tracker has not taken 4 records: 0\.5 seconds were not enough") as caught:
+        story.replay(first, timeout=0.5)
+    assert caught.value.exit_code == 8
+    assert "repeat: ftcore report" in str(caught.value)
+    story.replay(second)
+    assert first.taken + second.taken == [*logged(range(6)), ("finish", "finished")]
+
+
+def test_there_may_be_nothing_to_report(story: Story) -> None:
+    with pytest.raises(ConfigError, match="the run ended before its first record"):
+        story.replay(Tracker())
+
+
+def test_only_one_process_at_a_time_feeds_a_tracker(story: Story) -> None:
+    reporting = story.reporting()
+    reporting.start({}, story.record)
+    report(reporting, range(3))
+    script = (
+        "import sys; from pathlib import Path; from ftcore.records import alone\n"
+        "with alone(Path(sys.argv[1]), 'tracker'):\n"
+        "    print('mine', flush=True); sys.stdin.readline()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(story.dir / "reporting" / "tracker.lock")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdin
+        assert other.stdout
+        assert other.stdout.readline() == "mine\n"
+        tracker = Tracker()
+        with pytest.raises(ReportError, match="has not taken 4 records"):
+            story.replay(tracker, timeout=0.5)
+        assert tracker.started == []
+        assert "another process is sending this run's records to tracker" in story.warned[0]
+        other.stdin.write("\n")
+    story.replay(tracker)
+    assert tracker.taken == [*logged(range(3)), ("finish", "finished")]
+
+
+@pytest.mark.parametrize("cursor", ["", "{", '{"offset": "x", "external_id": null}', "[]", '{"offset": 3}'])
+def test_a_cursor_that_a_power_cut_left_unreadable_means_all_over_again(story: Story, cursor: str) -> None:
+    reporting = story.reporting()
+    reporting.start({}, story.record)
+    report(reporting, range(3))
+    (story.dir / "reporting" / "tracker.json").write_text(cursor)
+    tracker = Tracker()
+    story.replay(tracker)
+    assert tracker.taken == [*logged(range(3)), ("finish", "finished")]
+
+
+def test_a_cursor_ahead_of_the_records_skips_none_that_follow(story: Story) -> None:
+    reporting = story.reporting()
+    reporting.start({}, story.record)
+    report(reporting, range(3))
+    (story.dir / "reporting" / "tracker.json").write_text('{"offset": 1000000, "external_id": "run-1"}')
+    tracker = Tracker()
+    reporting = story.reporting()
+    reporting.start({"tracker": lambda: tracker}, story.record)
+    report(reporting, range(3, 5))
+    assert tracker.taken == [*logged(range(3, 5)), ("finish", "finished")]

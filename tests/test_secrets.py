@@ -72,7 +72,7 @@ def test_no_secret_reaches_the_screen_or_the_run_directory(
     written = "".join(path.read_text(encoding="utf-8") for path in active.dir.iterdir() if path.is_file())
     assert "very-secret-text" not in written
     assert "pw123" not in written
-    assert "https://***@host/***" in written
+    assert "https://***@host/${MY_TOKEN}" in written, "the variable's name is kept, so that the file can be read again"
     assert active.settings["mlflow.tracking_uri"] == "https://***@host/***"
     assert json.loads((active.dir / "manifest.json").read_text(encoding="utf-8"))["run"] == "r"
     outcome = ftcore("check", "config.toml", "--set", "fine_tuner.rank=${MY_TOKEN}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -45,6 +45,7 @@ class Config:
         incomplete: by plugin name, what is missing in sections that the file does not mention and that cannot do
             with defaults alone; an error only where the plugin has a part in the run.
         given: what the user wrote, by section, as the fields' types: to tell a default from a choice.
+        written: the same as it stands there, `${NAME}` not replaced.
         source: where it was written.
         overrides: what came from `--set`, as given.
     """
@@ -57,6 +58,7 @@ class Config:
     sections: Mapping[str, Section] = field(default_factory=dict)
     incomplete: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
     given: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    written: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source: Source = field(default_factory=lambda: Source(Path("config.toml")))
     overrides: Sequence[str] = ()
 
@@ -73,13 +75,20 @@ class Config:
         return self.source.place(where)
 
 
-def load(path: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> Config:
+def load(
+    path: Path,
+    plugins: Plugins,
+    overrides: Sequence[str] = (),
+    chosen: Mapping[str, Collection[str]] | None = None,
+) -> Config:
     """Read and validate a configuration.
 
     Args:
         path: the TOML file.
         plugins: whose sections are understood.
         overrides: `section.key=value` texts that replace what the file says.
+        chosen: by section, the keys that are the user's choice, in a file that has all defaults too (a run
+            directory's); None where everything in the file is.
 
     Raises:
         ConfigError: the file cannot be read or is not TOML.
@@ -100,8 +109,14 @@ def load(path: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> Config:
         if name in models
     }
     problems += unset
+    in_force = given
+    if chosen is not None:
+        given = {
+            name: {key: value for key, value in table.items() if key in chosen.get(name, ())}
+            for name, table in given.items()
+        }
     problems += contradictions(given)
-    effective = {**given, "run": _with_mlflow_names(given, problems)}
+    effective = {**in_force, "run": _with_mlflow_names(in_force, problems)}
     parsed: dict[str, Section] = {}
     incomplete: dict[str, list[Problem]] = {}
     reported = {problem.where for problem in unset}
@@ -110,7 +125,7 @@ def load(path: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> Config:
             parsed[name] = model.model_validate(effective.get(name, {}))
         except ValidationError as error:
             found = list(wording.problems(name, effective.get(name, {}), models, error))
-            if name in given or name in CORE_SECTIONS:
+            if name in in_force or name in CORE_SECTIONS:
                 problems += [problem for problem in found if problem.where not in reported]
             else:
                 incomplete[name] = found
@@ -123,6 +138,7 @@ def load(path: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> Config:
         sections=parsed,
         incomplete=incomplete,
         given=given,
+        written=tables,
         source=source,
         overrides=tuple(overrides),
     )

@@ -320,8 +320,8 @@ class Reporter(Protocol):
     def artifact(self, path: Path, name: str) -> None:
         """A file or folder of the run directory worth keeping, under `name`."""
 
-    def finish(self, status: RunStatus) -> None:
-        """The run is over; send what is buffered."""
+    def finish(self, status: RunStatus, time: float) -> None:
+        """The run was over at `time`, in seconds since the epoch; send what is buffered."""
 
 
 class Trained(Protocol):

@@ -87,6 +87,12 @@ class RecordRefused(FtcoreError):
     """
 
 
+class ReportError(FtcoreError):
+    """A tracker has not taken all records of a run; they are kept (exit code 8)."""
+
+    exit_code = 8
+
+
 class Interrupted(FtcoreError):
     """The user, or the machine, asked the run to stop (exit code 130)."""
 
@@ -136,3 +142,4 @@ EXIT_CODES: dict[int, str] = {
     130: "the run was interrupted (Ctrl-C or SIGTERM)",
 }
 """What the exit status of `ftcore` means."""
+    8: "a tracker has not taken all records of a run (`ftcore report`)",

@@ -68,6 +68,7 @@ def first_manifest(
         "started_at": started_at.isoformat(),
         "config_file": config.path.name,
         "overrides": list(config.overrides),
+        "chosen": {section: sorted(table) for section, table in config.given.items()},
         "seed": config.fine_tuner.seed,
         "stages": [vars(choice) for choice in selected if choice.plugin],
         "plugins": {

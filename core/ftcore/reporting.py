@@ -3,71 +3,27 @@
 The run writes each record to `reporting/records.jsonl` and goes on. Each reporter reads that file in a thread of its
 own, from a cursor that moves when the tracker has taken a record and is kept in `reporting/<name>.json`. A tracker
 that is down costs nothing but the records' place on disk; when it is back, they are sent in order, each once, in the
-same run or when the run is resumed.
+same run, when the run is resumed, or by `ftcore report`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ftcore import files
 from ftcore.contracts import Reporter, RunRecord, RunStatus
 from ftcore.errors import RecordRefused
-from ftcore.secrets import mask
+from ftcore.records import Cursor, Records, alone, end_last_line, hand_over
+from ftcore.secrets import mask, masked
 
-_FIRST_PAUSE, _LONGEST_PAUSE, _CLOSING_PAUSE = 0.5, 30.0, 1.0
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """How far a reporter has come.
-
-    Attributes:
-        offset: bytes of the records file that its tracker has taken or refused.
-        external_id: the tracker's id of the run, once it was opened.
-    """
-
-    offset: int = 0
-    external_id: str | None = None
-
-    @classmethod
-    def read(cls, path: Path) -> Cursor:
-        """The cursor in a file; a new one where there is none."""
-        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else cls()
-
-    def write(self, path: Path) -> None:
-        files.write_json(path, asdict(self))
-
-
-class Records:
-    """The file that all reporters read from."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "records.jsonl"
-        self.path.touch()
-        self._lock = threading.Lock()
-        self.changed = threading.Condition()
-        _end_last_line(self.path)
-
-    def append(self, kind: str, **values: Any) -> None:
-        """Add a record and wake the reporters."""
-        line = json.dumps({"kind": kind, "time": time.time(), **values}, default=str) + "\n"
-        with self._lock, self.path.open("a", encoding="utf-8") as file:
-            file.write(line)
-        self.wake()
-
-    def wake(self) -> None:
-        """Let every reporter look again."""
-        with self.changed:
-            self.changed.notify_all()
+_FIRST_PAUSE, _LONGEST_PAUSE, _CLOSING_PAUSE = 0.1, 30.0, 1.0
+_QUIET_SECONDS = 5.0  # outages after the first are told of when they last so long: a flaky tracker is one warning
 
 
 class ReporterThread(threading.Thread):
@@ -75,7 +31,7 @@ class ReporterThread(threading.Thread):
 
     Args:
         name: the reporter plugin's name.
-        make: makes the reporter; called in this thread, again after a failure.
+        make: makes the reporter; called in this thread, again where it or `start` failed.
         record: what the reporter is told at its start.
         say, warn: how the user learns of an outage and of its end.
     """
@@ -96,59 +52,72 @@ class ReporterThread(threading.Thread):
         self._make, self._record, self._records = make, record, records
         self._say, self._warn = say, warn
         self._cursor_path = records.path.parent / f"{name}.json"
-        self._cursor = Cursor.read(self._cursor_path)
+        self._cursor = Cursor.read(self._cursor_path, records.end)
         self._reporter: Reporter | None = None
         self._deadline: float | None = None
-        self._failing = False
+        self._news = threading.Event()
+        self._failing_since: float | None = None
+        self._told = False
+        self._quiet = 0.0
 
     @property
     def pending(self) -> int:
         """How many records the tracker has not taken."""
-        with self._records.path.open("rb") as file:
-            file.seek(self._cursor.offset)
-            return sum(1 for _ in file)
+        return self._records.count(self._cursor.offset)
+
+    def wake(self) -> None:
+        """There is a record."""
+        self._news.set()
 
     def close(self, deadline: float) -> None:
         """Ask the thread to deliver what is left and to end, at `deadline` (of `time.monotonic`) in any case."""
         self._deadline = deadline
-        self._records.wake()
+        self.wake()
 
     def run(self) -> None:
         pause = _FIRST_PAUSE
         while not self._out_of_time():
+            before = self._cursor.offset
             try:
-                all_taken = self._deliver()
+                with alone(self._cursor_path.with_suffix(".lock"), self.reporter_name):
+                    self._feed()
+                return
             except BaseException as error:  # whatever a tracker's client raises, SystemExit too, training goes on
                 if self._out_of_time():
                     return
+                pause = _FIRST_PAUSE if self._cursor.offset > before else min(2 * pause, _LONGEST_PAUSE)
                 self._failed(error)
                 self._rest(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-                continue
-            pause = _FIRST_PAUSE
-            if self._failing and all_taken:
-                self._failing = False
-                self._say(f"{self.reporter_name} is back and has all records")
-            with self._records.changed:
-                if self._deadline is not None and self._at_end():
-                    return
-                if self._at_end():
-                    self._records.changed.wait(timeout=1.0)
 
-    def _deliver(self) -> bool:
-        """Hand over what there is; whether that was all."""
+    def _feed(self) -> None:
+        """Hand over records as they come, until the end of the run."""
         if self._reporter is None:
+            # Read again: while another process had the tracker, it moved the cursor.
+            self._cursor = Cursor.read(self._cursor_path, self._records.end)
             reporter = self._make()
             external_id = reporter.start(replace(self._record, external_id=self._cursor.external_id))
             self._move(external_id=external_id or self._cursor.external_id)
             self._reporter = reporter
+        while not self._out_of_time():
+            self._news.clear()
+            if self._deliver(self._reporter):
+                self._recovered()
+                if self._deadline is not None and self._cursor.offset >= self._records.end:
+                    return
+                self._news.wait(timeout=1.0)
+
+    def _deliver(self, reporter: Reporter) -> bool:
+        """Hand over what there is; whether that was all."""
         with self._records.path.open("rb") as file:
             file.seek(self._cursor.offset)
             for line in file:
-                if self._out_of_time() or not line.endswith(b"\n"):  # the latter is being written just now
+                if self._out_of_time():
+                    return False
+                if not line.endswith(b"\n"):  # it is being written just now
+                    time.sleep(0.01)
                     return False
                 try:
-                    _hand_over(self._reporter, line)
+                    hand_over(reporter, line)
                 except RecordRefused as refusal:
                     self._note_refusal(refusal)
                 self._move(offset=self._cursor.offset + len(line))
@@ -163,13 +132,26 @@ class ReporterThread(threading.Thread):
         if self.refused == 1:  # the others are counted, and told of at the end
             self._warn(f"{self.reporter_name}: {mask(str(refusal))}")
 
+    def tell_refusals(self) -> None:
+        """Say at the end how many records were refused, where it was more than the one already told of."""
+        if self.refused > 1:
+            self._warn(f"{self.reporter_name} refused {count(self.refused)} in all")
+
     def _failed(self, error: BaseException) -> None:
-        if not self._failing:
-            self._failing = True
+        now = time.monotonic()
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        if not self._told and now - self._failing_since >= self._quiet:
+            self._told = True
             self._warn(
                 f"{self.reporter_name} does not take the run's records ({_reason(error)}). "
                 "They are kept, and sent when it does"
             )
+
+    def _recovered(self) -> None:
+        if self._told:
+            self._quiet = max(_QUIET_SECONDS, 2 * self._quiet)
+            self._say(f"{self.reporter_name} is back and has all records")
+        self._failing_since, self._told = None, False
 
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -183,9 +165,6 @@ class ReporterThread(threading.Thread):
     def _out_of_time(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
 
-    def _at_end(self) -> bool:
-        return self._records.path.stat().st_size <= self._cursor.offset
-
 
 class Reporting:
     """All of a run's reporters, and its `metrics.jsonl`."""
@@ -193,7 +172,7 @@ class Reporting:
     def __init__(self, run_dir: Path, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
         self._metrics = run_dir / "metrics.jsonl"
         self._metrics.touch()
-        _end_last_line(self._metrics)
+        end_last_line(self._metrics)
         self._records = Records(run_dir / "reporting")
         self._threads: list[ReporterThread] = []
         self._run_dir, self._say, self._warn = run_dir, say, warn
@@ -201,6 +180,7 @@ class Reporting:
 
     def start(self, makers: Mapping[str, Callable[[], Reporter]], record: RunRecord) -> None:
         """Start a thread for each reporter."""
+        write_run(self._run_dir, record)
         for name, make in makers.items():
             thread = ReporterThread(name, make, record, self._records, self._say, self._warn)
             thread.start()
@@ -223,26 +203,22 @@ class Reporting:
     def finish(self, status: RunStatus, timeout: float) -> None:
         """Tell every reporter, and wait at most `timeout` seconds for all of them."""
         self._append("finish", status=status)
-        deadline = time.monotonic() + timeout
-        for thread in self._threads:
-            thread.close(deadline)
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        deliver(self._threads, timeout)
         for thread in self._threads:
             if pending := thread.pending:
                 self._warn(
-                    f"{thread.reporter_name} has not taken {_count(pending)}; "
-                    f"they lie in {self._run_dir / 'reporting'} and nothing of the run is lost"
+                    f"{thread.reporter_name} has not taken {count(pending)}; nothing of the run is lost. "
+                    f"When it is there: ftcore report {self._run_dir}"
                 )
-            if thread.refused > 1:
-                self._warn(f"{thread.reporter_name} refused {_count(thread.refused)} in all")
 
     def _append(self, kind: str, **values: Any) -> None:
-        if self._threads:
-            try:
-                self._records.append(kind, **values)
-            except OSError as error:
-                self._not_written(error)
+        # Also where nobody listens: `ftcore report RUN --to NAME` may send the run to a tracker later.
+        try:
+            self._records.append(kind, **values)
+        except OSError as error:
+            self._not_written(error)
+        for thread in self._threads:
+            thread.wake()
 
     def _not_written(self, error: OSError) -> None:
         # A full disk must not throw away a model in training: the saver will need room, the log can do without.
@@ -267,33 +243,32 @@ class Silence:
         """Nothing to wait for."""
 
 
-def _hand_over(reporter: Reporter, line: bytes) -> None:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise RecordRefused(
-            "a record was lost", why="the process that wrote it was stopped in the middle of its line"
-        ) from error
-    match record["kind"]:
-        case "log":
-            reporter.log(record["metrics"], record["step"], record["time"])
-        case "artifact":
-            path = Path(record["path"])
-            if not path.exists():
-                raise RecordRefused(f"{path} was not sent", why="it no longer exists")
-            reporter.artifact(path, record["name"])
-        case "finish":
-            reporter.finish(record["status"])
+def deliver(threads: list[ReporterThread], timeout: float, look: Callable[[], None] = lambda: None) -> None:
+    """Let the threads deliver what is left and end, in `timeout` seconds at most for all of them.
+
+    Args:
+        look: called every second while they work.
+    """
+    deadline = time.monotonic() + timeout
+    for thread in threads:
+        thread.close(deadline)
+    for thread in threads:
+        while thread.is_alive() and time.monotonic() < deadline:
+            thread.join(min(1.0, max(0.0, deadline - time.monotonic())))
+            look()
+    for thread in threads:
+        thread.tell_refusals()
 
 
-def _end_last_line(path: Path) -> None:
-    """Close a line that a crash left open, so that the next one is not glued to it."""
-    with path.open("rb+") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
+def write_run(run_dir: Path, record: RunRecord) -> None:
+    """Keep what reporters are told at their start, so that it can be told again later."""
+    told = {"name": record.name, "params": dict(record.params), "tags": dict(record.tags)}
+    files.write_json(run_dir / "reporting" / "run.json", masked(told))
+
+
+def count(records: int) -> str:
+    """The number with its noun."""
+    return "1 record" if records == 1 else f"{records:,} records"
 
 
 def _reason(error: BaseException) -> str:
@@ -304,7 +279,3 @@ def _reason(error: BaseException) -> str:
     texts = [" ".join(f"{type(item).__name__}: {item}".split()) for item in (error, first)]
     shown = [mask(text) for text in dict.fromkeys(texts)]
     return "; ".join(text if len(text) <= 160 else text[:160] + "…" for text in shown)
-
-
-def _count(records: int) -> str:
-    return "1 record" if records == 1 else f"{records} records"

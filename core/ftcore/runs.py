@@ -152,10 +152,10 @@ def create(config: Config, plugins: Plugins, selected: list[Choice], name: str, 
             why=error.strerror or str(error),
             fix="Choose another output_dir in [run]",
         ) from error
-    facts = masked(manifest.first_manifest(name, config, plugins, selected, started_at))
-    files.write_text(folder / "config.toml", mask(tomli_w.dumps(effective(config))))
-    files.write_json(folder / "manifest.json", facts)
-    return ActiveRun(folder, config, started_at, facts)
+    known = masked(manifest.first_manifest(name, config, plugins, selected, started_at))
+    files.write_text(folder / "config.toml", as_toml(config))
+    files.write_json(folder / "manifest.json", known)
+    return ActiveRun(folder, config, started_at, known)
 
 
 def enter(config: Config, folder: Path) -> ActiveRun:
@@ -164,10 +164,21 @@ def enter(config: Config, folder: Path) -> ActiveRun:
     Raises:
         ConfigError: it is no run directory.
     """
+    found = facts(folder)
+    return ActiveRun(folder, config, datetime.fromisoformat(found["started_at"]), found)
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """The manifest of a run directory.
+
+    Raises:
+        ConfigError: it is no run directory.
+    """
     try:
-        facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        return ActiveRun(folder, config, datetime.fromisoformat(facts["started_at"]), facts)
-    except (OSError, ValueError, KeyError) as error:
+        found: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        datetime.fromisoformat(found["started_at"])
+        return found
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder} is no run directory", why=f"its manifest cannot be read: {error}") from error
 
 
@@ -176,6 +187,30 @@ def effective(config: Config) -> dict[str, Any]:
     sections: dict[str, Any] = {name: getattr(config, name) for name in CORE_SECTIONS}
     sections |= config.sections
     return {name: _toml_values(section.model_dump()) for name, section in sections.items()}
+
+
+def as_toml(config: Config) -> str:
+    """All settings in force, as a file that can be read again.
+
+    A secret that came from the environment stays there: the file names the variable. Any other is masked.
+    """
+    tables = effective(config)
+    for section, table in tables.items():
+        for key, value in table.items():
+            written = config.written.get(section, {}).get(key)
+            hidden = masked(value)
+            from_environment = hidden != value and written is not None and "${" in str(written)
+            table[key] = masked(written) if from_environment else _escaped(hidden)
+    return tomli_w.dumps(tables)
+
+
+def _escaped(value: Any) -> Any:
+    """The value with a `${` that is meant as it stands written so that it is read as such."""
+    if isinstance(value, str):
+        return value.replace("${", "$${")
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, list) else value
 
 
 def flat(config: Config) -> dict[str, Any]:

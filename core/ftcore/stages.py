@@ -154,13 +154,13 @@ class Stages:
             audit=self._config.audit,
         )
 
-    def reporters(self, run: Run) -> Mapping[str, Callable[[], Reporter]]:
-        """What makes each chosen reporter, to be called in its own thread."""
+    def reporters(self, run: Run, names: Sequence[str] | None = None) -> Mapping[str, Callable[[], Reporter]]:
+        """What makes each chosen reporter, or each of `names`, to be called in its own thread."""
         return {
             name: partial(
                 self._plugins.expect, Reporter, "ftcore_make_reporter", name, run=run, settings=self._section(name)
             )
-            for name in self.names("reporter")
+            for name in (self.names("reporter") if names is None else names)
         }
 
     def save(self, name: str, run: Run, trained: Trained) -> list[Saved]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -93,10 +92,10 @@ class MlflowReporter:
                 link.symlink_to(path.absolute())
                 self._opened.log_artifact(self._run_id, str(link), folder or None)
 
-    def finish(self, status: RunStatus) -> None:
+    def finish(self, status: RunStatus, time: float) -> None:
         """Set the run's status and the time of its end."""
         with _refusals("the run's end"):
-            self._opened.set_terminated(self._run_id, _STATUS[status], round(1000 * time.time()))
+            self._opened.set_terminated(self._run_id, _STATUS[status], round(1000 * time))
 
     @property
     def _opened(self) -> MlflowClient:

@@ -71,12 +71,11 @@ class TensorboardReporter:
     def artifact(self, path: Path, name: str) -> None:
         """Nothing to do: event files hold no artifacts."""
 
-    def finish(self, status: RunStatus) -> None:
+    def finish(self, status: RunStatus, time: float) -> None:
         """Write how the run ended."""
         from tensorboard.compat.proto.event_pb2 import Event
 
-        now = clock.time()
-        self._write(Event(wall_time=now, summary=_session_end(status, now)))
+        self._write(Event(wall_time=time, summary=_session_end(status, time)))
 
     def _write(self, event: Any) -> None:
         """Append one event, whole or not at all."""
@@ -123,14 +122,14 @@ def _hyperparameters(record: RunRecord, started: float) -> Any:
     return hparams_pb(plain, trial_id=record.name, start_time_secs=started)
 
 
-def _session_end(status: RunStatus, now: float) -> Any:
+def _session_end(status: RunStatus, when: float) -> Any:
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import api_pb2, metadata
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 
     ended = api_pb2.STATUS_SUCCESS if status == "finished" else api_pb2.STATUS_FAILURE
     described = metadata.create_summary_metadata(
-        HParamsPluginData(session_end_info=SessionEndInfo(status=ended, end_time_secs=now))
+        HParamsPluginData(session_end_info=SessionEndInfo(status=ended, end_time_secs=when))
     )
     value = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, tensor=metadata.NULL_TENSOR, metadata=described)
     return Summary(value=[value])

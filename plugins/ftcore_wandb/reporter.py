@@ -75,8 +75,11 @@ class WandbReporter:
             artifact.add_file(str(path), name=path.name)  # a copy, since the manifest is written again later
         self._guarded(lambda: run.log_artifact(artifact))
 
-    def finish(self, status: RunStatus) -> None:
-        """Close the run and wait for what is under way, as long as `report_timeout` allows."""
+    def finish(self, status: RunStatus, time: float) -> None:
+        """Close the run and wait for what is under way, as long as `report_timeout` allows.
+
+        W&B takes no time of an end: it is when this is called.
+        """
         run = self._open()
         folder = Path(run.dir).parent
         try:

@@ -63,7 +63,7 @@ def test_hyperparameters_and_the_end_are_what_the_hparams_page_reads(run: Tracke
 
     reporter = make(run)
     reporter.start(run.record())
-    reporter.finish("interrupted")
+    reporter.finish("interrupted", 1_763_900_100.0)
     content = read(run.dir / "tensorboard").summary_metadata
     started = metadata.parse_session_start_info_plugin_data(
         content[metadata.SESSION_START_INFO_TAG].plugin_data.content
@@ -72,6 +72,7 @@ def test_hyperparameters_and_the_end_are_what_the_hparams_page_reads(run: Tracke
     assert started.start_time_secs == run.started_at.timestamp()
     ended = metadata.parse_session_end_info_plugin_data(content[metadata.SESSION_END_INFO_TAG].plugin_data.content)
     assert ended.status == api_pb2.STATUS_FAILURE
+    assert ended.end_time_secs == 1_763_900_100.0
 
 
 def test_a_point_is_on_the_disk_when_log_returns_with_its_own_time(run: TrackedRun) -> None:

@@ -146,7 +146,7 @@ def test_a_record_keeps_the_time_at_which_it_was_made(run: TrackedRun) -> None:
     reporter = make(run, mode="offline")
     reporter.start(run.record())
     reporter.log({"loss": 1.0}, 3, 1_700_000_000.5)
-    reporter.finish("finished")
+    reporter.finish("finished", time.time())
     (one,) = stored(run)
     assert one.rows[0]["_timestamp"] == 1_700_000_000.5
     assert one.run.project == "ftcore"
@@ -168,7 +168,7 @@ def test_steps_that_go_back_are_refused_aloud(run: TrackedRun) -> None:
     with pytest.raises(RecordRefused, match="at step 3 and takes no metrics of step 2"):
         reporter.log({"loss": 1.0}, 2, 2.0)
     reporter.log({"eval_loss": 1.0}, 3, 3.0)
-    reporter.finish("finished")
+    reporter.finish("finished", time.time())
     (one,) = stored(run)
     assert one.rows[0].items() >= {"_step": 3, "loss": 1.0, "eval_loss": 1.0}.items()
 

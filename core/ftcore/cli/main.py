@@ -9,11 +9,13 @@ from typing import Any, NoReturn
 
 import click
 
+from ftcore import telemetry
 from ftcore.errors import EXIT_CODES, FtcoreError
 
 COMMANDS = {
     "run": "Fine-tune a model as a configuration says.",
     "ask": "Let a trained model answer a question.",
+    "report": "Send trackers what they have not got of a run.",
     "check": "Look for mistakes in a configuration, in a moment.",
     "plugins": "List the plugins, or say who serves a configuration.",
     "init": "Write a configuration to begin with.",
@@ -87,6 +89,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line; ends the process with a documented exit code."""
+    telemetry.switch_off()
     try:
         outcome: Any = cli.main(args=args, prog_name="ftcore", standalone_mode=False)
     except click.ClickException as error:
@@ -109,6 +112,14 @@ def main(args: list[str] | None = None) -> NoReturn:
         for line in str(error).splitlines():
             _fail(mask(line))
         sys.exit(error.exit_code)
+    except Exception as error:
+        # A bug keeps its traceback; what stands in it may have come from the environment.
+        from traceback import format_exception
+
+        from ftcore.secrets import mask
+
+        click.echo(mask("".join(format_exception(error))), err=True, nl=False)
+        sys.exit(1)
     sys.exit(outcome if isinstance(outcome, int) else 0)
 
 

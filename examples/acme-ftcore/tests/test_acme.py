@@ -131,7 +131,7 @@ def test_a_record_that_was_half_written_is_written_whole_the_next_time(tmp_path:
         file.write('{"kind": "fin')
     resumed = JsonLinesReporter(path)
     resumed.start(RunRecord("r", tmp_path, {}, {}, external_id))
-    resumed.finish("finished")
+    resumed.finish("finished", 1_700_000_000.0)
     lines = [json.loads(line) for line in io.StringIO(path.read_text())]
     assert [line["kind"] for line in lines] == ["start", "metrics", "metrics", "finish"]
     assert [line.get("loss") for line in lines] == [None, 2.0, 1.0, None]

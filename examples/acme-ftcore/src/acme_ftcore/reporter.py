@@ -35,8 +35,8 @@ class JsonLinesReporter:
     def artifact(self, path: Path, name: str) -> None:
         self._write("artifact", name=name, path=str(path))
 
-    def finish(self, status: RunStatus) -> None:
-        self._write("finish", status=status)
+    def finish(self, status: RunStatus, time: float) -> None:
+        self._write("finish", status=status, time=time)
 
     def _write(self, kind: str, **values: Any) -> None:
         line = json.dumps({"kind": kind, **values}, default=str).encode() + b"\n"
