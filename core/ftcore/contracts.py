@@ -284,6 +284,31 @@ class Trainer(Protocol):
 
 
 @dataclass(frozen=True)
+class Rehearsed:
+    """The batch that a trainer rehearsed.
+
+    Attributes:
+        rows: sequences in it.
+        tokens: of all its sequences, padding included.
+    """
+
+    rows: int
+    tokens: int
+
+
+class Rehearsing(Protocol):
+    """What a trainer may have besides the methods of `Trainer`."""
+
+    def rehearse(self, part: Literal["training", "evaluation"]) -> Rehearsed | None:
+        """Compute the largest batch that training (forward and backward) or evaluation (forward) will meet.
+
+        Called once for each part behind `attach` and before anything else, where `[run] dry_step` is true; the
+        caller measures the memory. Nothing may be different afterwards: no weight, no gradient, no random state, so
+        that training goes the same way with and without it. Returns None where there is no such batch.
+        """
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """What a reporter learns about a run when it starts.
 

@@ -74,10 +74,23 @@ class TrainingError(FtcoreError):
     exit_code = 6
 
 
+class OutOfMemory(TrainingError):
+    """The machine or its GPU has not enough memory (exit code 6).
+
+    A plugin need not raise it: what torch and Python raise for want of memory is recognized.
+    """
+
+
 class SaveError(FtcoreError):
     """The trained model could not be saved or pushed; it still lies in the run directory (exit code 7)."""
 
     exit_code = 7
+
+
+class ReportError(FtcoreError):
+    """A tracker has not taken all records of a run; they are kept (exit code 8)."""
+
+    exit_code = 8
 
 
 class RecordRefused(FtcoreError):
@@ -85,12 +98,6 @@ class RecordRefused(FtcoreError):
 
     It never ends a run: the user is warned. Whatever else a reporter raises means "not now, try again".
     """
-
-
-class ReportError(FtcoreError):
-    """A tracker has not taken all records of a run; they are kept (exit code 8)."""
-
-    exit_code = 8
 
 
 class Interrupted(FtcoreError):
@@ -137,9 +144,9 @@ EXIT_CODES: dict[int, str] = {
     3: "a plugin is missing, broken, or broke its contract",
     4: "the data cannot be read or are not as configured",
     5: "the model or its tokenizer cannot be loaded as configured",
-    6: "training could not go on",
+    6: "training could not go on, or memory ran out",
     7: "the model was trained, but could not be saved or pushed",
+    8: "a tracker has not taken all records of a run (`ftcore report`)",
     130: "the run was interrupted (Ctrl-C or SIGTERM)",
 }
 """What the exit status of `ftcore` means."""
-    8: "a tracker has not taken all records of a run (`ftcore report`)",

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from ftcore import locators, runs, selection
+from ftcore import locators, memory, runs, selection
 from ftcore.config import Config
 from ftcore.contracts import (
     DataRequest,
@@ -22,7 +22,7 @@ from ftcore.contracts import (
     Trained,
     Trainer,
 )
-from ftcore.errors import ConfigError, DataError, FtcoreError, PluginError
+from ftcore.errors import ConfigError, DataError, FtcoreError, OutOfMemory, PluginError
 from ftcore.importers import on_behalf_of
 from ftcore.plugins import PluginRecord, Plugins
 from ftcore.selection import Choice
@@ -200,6 +200,17 @@ class Stages:
         return self._config.section(name)
 
 
+_DOING = {
+    "model": "loading the model",
+    "prepare": "preparing the data",
+    "attach": "preparing the training",
+    "evaluate": "the evaluation",
+    "fit": "training",
+    "generate": "generating answers",
+}
+"""What a method does, for people."""
+
+
 class Blamed:
     """Passes everything on to a plugin's object; what its methods raise unexpectedly names the plugin."""
 
@@ -218,6 +229,8 @@ class Blamed:
             except FtcoreError:
                 raise
             except Exception as error:
+                if memory.ran_out(error):
+                    raise OutOfMemory(f"memory ran out in {_DOING.get(name, name)}") from error
                 raise PluginError(
                     f"{self._blamed} failed in {name}",
                     why=f"{type(error).__name__}: {error}",

@@ -69,6 +69,29 @@ class FtcoreSFTTrainer(SFTTrainer):  # type: ignore[misc]
         self._evaluated = (self.state.global_step, metrics)
         return metrics
 
+    def rehearse_training(self, batch: Any) -> None:
+        """Forward and backward; where batches are accumulated, with the gradients of one before held."""
+        self.model.train()
+        if self.args.gradient_accumulation_steps > 1:
+            for parameter in self.model.parameters():
+                if parameter.requires_grad:
+                    parameter.grad = torch.zeros_like(parameter)
+        with self.compute_loss_context_manager():
+            loss, count = self._supervised_loss(self.model, self._prepare_inputs(batch))
+        (loss / count.clamp(min=1)).backward()
+
+    def rehearse_evaluation(self, batch: Any) -> None:
+        """Forward, as `evaluate` does it."""
+        self.model.eval()
+        with torch.no_grad(), self.compute_loss_context_manager():
+            self._supervised_loss(self.model, self._prepare_inputs(batch))
+
+    def save_checkpoint_now(self) -> None:
+        """A checkpoint of the last whole step, in the middle of the next one, which is given up."""
+        self.model.zero_grad(set_to_none=True)
+        self._save_checkpoint(self.model, trial=None)
+        self.control = self.callback_handler.on_save(self.args, self.state, self.control)
+
     def get_train_dataloader(self) -> Any:
         # A batch's size is known best before it is padded. The loader works ahead, so sizes wait for their batch.
         collate = self.data_collator
@@ -96,6 +119,17 @@ class FtcoreSFTTrainer(SFTTrainer):  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """ftcore writes the card."""
+
+
+def in_optimizer(error: BaseException) -> bool:
+    """Whether an error comes out of the optimizer, where some weights have made the step and others have not."""
+    frame = error.__traceback__
+    while frame is not None:
+        code = frame.tb_frame.f_code
+        if code.co_name == "step" and "optim" in code.co_filename:
+            return True
+        frame = frame.tb_next
+    return False
 
 
 class ObserverCallback(TrainerCallback):  # type: ignore[misc]

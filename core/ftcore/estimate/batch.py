@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftcore.audit import IGNORED
+from ftcore.statistics.columns import token_counts
 
 _MULTIPLE = 8
 """The trainer pads to a multiple of this."""
@@ -40,9 +41,9 @@ def longest_of(dataset: Any, rows: int) -> Batch:
         dataset: a `datasets.Dataset` with list columns `labels`, and `position_ids` where it is packed.
         rows: how many sequences a batch has.
     """
-    labels = dataset["labels"]
-    longest = sorted(labels, key=len)[-rows:]
-    length = -(-len(longest[-1]) // _MULTIPLE) * _MULTIPLE
-    supervised = sum(sum(label != IGNORED for label in row[1:]) for row in longest)
-    padded = any(len(row) != length for row in longest) or "position_ids" in dataset.column_names
+    lengths = token_counts(dataset)
+    longest = lengths.argsort(kind="stable")[-rows:]
+    length = -(-int(lengths[longest[-1]]) // _MULTIPLE) * _MULTIPLE
+    supervised = sum(sum(label != IGNORED for label in dataset[int(row)]["labels"][1:]) for row in longest)
+    padded = bool((lengths[longest] != length).any()) or "position_ids" in dataset.column_names
     return Batch(len(longest), length, max(supervised, 1), padded)

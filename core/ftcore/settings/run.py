@@ -27,6 +27,10 @@ class RunSettings(Section):
     evaluate_before: bool = True
     """Evaluate before training too, so that there is something to compare with."""
 
+    dry_step: bool = True
+    """Compute the longest training and evaluation batch before the first step, and tell how much memory they took: what
+    does not fit is known then, not hours later. It costs about as long as one of the longer steps and changes nothing."""
+
     sample_answers: Annotated[int, Field(ge=0, le=1000)] = 0
     """Let the model answer the first so many validation questions before and after training, and show them."""
 
