@@ -1,13 +1,12 @@
 """Which tokens are trained on: the assistant's turns, found by the markers that open turns.
 
-A token is supervised from the end of an `answer_part` up to the beginning of the next `question_part` (or of a tool's
-turn), and at most up to the EOS token, which is learned too: a model that never sees it never stops. What a template
-writes behind it (ChatML a line break) is nobody's answer.
+A token is supervised from the end of an `answer_part` up to the special token that ends the turn, which is learned too:
+a model that never sees it never stops. What a template writes behind it (ChatML a line break) is nobody's answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ftcore_sft.markers import Markers
@@ -30,11 +29,11 @@ def labels_by_ids(flat: Any, offsets: Any, markers: Markers) -> tuple[Any, Any, 
 
     answers = _occurrences(flat, offsets, markers.answer_ids)
     questions = _occurrences(flat, offsets, markers.question_ids)
-    # What holds from each position on: 1 behind an answer marker, -1 behind an EOS, at a question marker and at a
+    # What holds from each position on: 1 behind an answer marker, -1 behind an end, at a question marker and at a
     # row's start.
     events: Any = np.zeros(len(flat) + 1, dtype=np.int8)
-    if markers.eos_id is not None:
-        events[np.flatnonzero(flat == markers.eos_id) + 1] = -1
+    if markers.end_id is not None:
+        events[np.flatnonzero(flat == markers.end_id) + 1] = -1
     events[offsets[:-1]] = -1
     events[questions] = -1
     events[answers + len(markers.answer_ids)] = 1
@@ -63,26 +62,47 @@ def _occurrences(flat: Any, offsets: Any, marker: Sequence[int]) -> Any:
     return starts[starts + width <= offsets[row]]
 
 
-def labels_by_text(text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]], markers: Markers) -> list[int]:
-    """Labels of one row, found in the text: for tokens that merge across a marker's edge, and for tools' turns.
+def marked_spans(text: str, markers: Markers) -> list[tuple[int, int]]:
+    """The characters [start, end) of the assistant's turns of one row, found by the markers in its text.
 
-    Args:
-        text: the rendered conversation.
-        ids: its tokens.
-        spans: the characters [start, end) that each token covers.
+    For tokens that merge across a marker's edge; the row's own texts must hold no marker.
     """
-    labels = [IGNORED] * len(ids)
+    spans: list[tuple[int, int]] = []
     position = 0
     while (start := text.find(markers.answer, position)) >= 0:
         start += len(markers.answer)
-        stops = [text.find(marker, start) for marker in (markers.question, markers.tool) if marker]
-        stops += [
-            after for token, (at, after) in zip(ids, spans, strict=True) if token == markers.eos_id and at >= start
-        ]
-        end = min((stop for stop in stops if stop >= 0), default=len(text))
-        for index, (token_start, token_end) in enumerate(spans):
-            # A token that reaches over the answer's start belongs to it; one that reaches over its end does not.
-            if token_end > start and token_start < end and token_end > token_start:
-                labels[index] = ids[index]
-        position = end
-    return labels
+        end = text.find(markers.end, start) if markers.end else -1
+        stops = [text.find(markers.question, start), end + len(markers.end) if end >= 0 else -1]
+        position = min((stop for stop in stops if stop >= 0), default=len(text))
+        spans.append((start, position))
+    return spans
+
+
+def labels_in(spans: Iterable[tuple[int, int]], ids: Any, characters: Sequence[tuple[int, int]]) -> Any:
+    """Labels of one row: a token is supervised where its last character is in one of the spans.
+
+    Args:
+        spans: the characters [start, end) of the assistant's turns.
+        ids: int64 array, the row's tokens.
+        characters: which characters [start, end) of the text each token covers.
+    """
+    import numpy as np
+
+    first, last = np.asarray(characters, dtype=np.int64).reshape(-1, 2).T
+    supervised = np.zeros(len(ids), dtype=bool)
+    for start, end in spans:
+        supervised |= (last > start) & (last <= end) & (last > first)
+    return np.where(supervised, ids, IGNORED)
+
+
+def labels_by_mask(mask: Sequence[int], ids: Any, end_id: int | None) -> Any:
+    """Labels of one row from the mask of a template's `{% generation %}`, each stretch cut behind its last end token."""
+    import numpy as np
+
+    supervised = np.asarray(mask, dtype=bool).copy()
+    borders = np.flatnonzero(np.diff(np.concatenate([[False], supervised, [False]]).astype(np.int8)))
+    for start, stop in borders.reshape(-1, 2):
+        ends = np.flatnonzero(ids[start:stop] == end_id) if end_id is not None else []
+        if len(ends):
+            supervised[start + ends[-1] + 1 : stop] = False
+    return np.where(supervised, ids, IGNORED)

@@ -1,37 +1,42 @@
-"""Where turns begin in a chat template: given, or read off the template itself."""
+"""Where turns begin and end in a chat template: given, or read off the template itself."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 from ftcore.errors import DataError
-
-_QUESTIONS = ("Aqz1 one?", "Aqz2 two?")
-_ANSWERS = ("Bqz1 first.", "Bqz2 second.")
-_TOOL = "Cqz third!"
+from ftcore_sft.probes import ANSWERS, QUESTIONS, atoms, probe, render, shared_start, special_in
 
 
 @dataclass(frozen=True)
 class Markers:
-    """The texts that open a user's and an assistant's turn.
+    """The texts that open a user's and an assistant's turn, and the one that ends an answer.
 
     Attributes:
-        question, answer: the texts.
+        question, answer: the texts that open.
         question_ids, answer_ids: their tokens, as they appear inside a rendered conversation; empty where tokens
             merge across the marker's edge, so that it can only be found in the text.
-        tool: the text that opens a tool's turn, which ends an answer too; empty where the question's does, or where
-            the template knows no such turn.
-        eos_id: the token that ends an answer, and is part of it.
+        end: what the template writes behind an answer, up to and with the special token that ends the turn; empty
+            where no special token does.
+        end_id: that token.
+        reliable: whether the markers alone find the assistant's turns; otherwise each row is traced (see `tracing`).
+        generation: whether the template's own `{% generation %}` marks rule.
     """
 
     question: str
     answer: str
-    question_ids: tuple[int, ...]
-    answer_ids: tuple[int, ...]
-    tool: str = ""
-    eos_id: int | None = None
+    question_ids: tuple[int, ...] = ()
+    answer_ids: tuple[int, ...] = ()
+    end: str = ""
+    end_id: int | None = None
+    reliable: bool = True
+    generation: bool = False
+
+    def quoted_in(self, content: str) -> bool:
+        """Whether a turn's own text holds one of the markers."""
+        return any(part in content for part in (self.question.strip(), self.answer.strip(), self.end.strip()) if part)
 
 
 def given_markers(tokenizer: Any, question: str, answer: str) -> Markers:
@@ -40,17 +45,21 @@ def given_markers(tokenizer: Any, question: str, answer: str) -> Markers:
     Raises:
         DataError: the template does not write them.
     """
-    text = _render(tokenizer, 2)
+    text = _two_turns(tokenizer)
     for key, marker in (("question_part", question), ("answer_part", answer)):
         if marker not in text:
-            derived = _derive(tokenizer)
-            writes = f"; it writes {derived[0]!r} and {derived[1]!r}" if derived else ""
             raise DataError(
                 f"{key} = {marker!r} is not in what the chat template writes",
-                why=f"a conversation becomes {text[:200]!r}{writes}",
+                why=f"a conversation becomes {text[:200]!r}{own_markers(tokenizer)}",
                 fix="Correct it, or remove question_part and answer_part to read them off the template",
             )
-    return _with_ids(tokenizer, question, answer)
+    return _complete(tokenizer, question, answer)
+
+
+def own_markers(tokenizer: Any) -> str:
+    """The template's own markers, as the end of a sentence; empty where they cannot be read off."""
+    derived = _derive(tokenizer)
+    return f"; it writes {derived[0]!r} and {derived[1]!r}" if derived else ""
 
 
 def derived_markers(tokenizer: Any) -> Markers:
@@ -63,72 +72,83 @@ def derived_markers(tokenizer: Any) -> Markers:
     if found is None:
         raise DataError(
             "question_part and answer_part cannot be read off the chat template",
-            why=f"two turns become {_render(tokenizer, 2)[:300]!r}",
+            why=f"two turns become {_two_turns(tokenizer)[:300]!r}",
             fix="Set both, or set train_on_responses_only = false",
         )
-    return _with_ids(tokenizer, *found)
+    return _complete(tokenizer, *found)
 
 
 def _derive(tokenizer: Any) -> tuple[str, str] | None:
-    one, two = _render(tokenizer, 1), _render(tokenizer, 2)
-    asked = _render(tokenizer, 1, answered=False)
-    prompt = _render(tokenizer, 1, answered=False, generation_prompt=True)
-    cue = prompt[len(asked) :] if prompt.startswith(asked) else ""
-    before_answer = two.partition(_QUESTIONS[1])[2].partition(_ANSWERS[1])[0]
-    answer = cue if cue and cue in before_answer else before_answer
-    between = two.partition(_ANSWERS[0])[2].partition(_QUESTIONS[1])[0]
-    after_answer = one.partition(_ANSWERS[0])[2]
-    question = between[_common(between, after_answer) :]
+    question, answer = _question(tokenizer), _answer(tokenizer)
     return (question, answer) if question.strip() and answer.strip() else None
 
 
-def _common(between: str, after: str) -> int:
-    """How much of what stands between two turns closes the first: that which also stands behind the last turn."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(between, after, strict=False)))
+def _answer(tokenizer: Any) -> str:
+    """What the template writes to ask for an answer, or else what it writes before one."""
+    from jinja2 import TemplateError
+
+    before = _two_turns(tokenizer).partition(QUESTIONS[1])[2].partition(ANSWERS[1])[0]
+    try:
+        asked = atoms(tokenizer, render(tokenizer, probe(1, answered=False)))
+        prompt = atoms(tokenizer, render(tokenizer, probe(1, answered=False), cue=True))
+    except (TemplateError, TypeError):
+        return before
+    cue = "".join(prompt[shared_start(asked, prompt) :])
+    if cue.strip() and cue in before:
+        return cue
+    opener = before.removeprefix("".join(asked).partition(QUESTIONS[0])[2])
+    return opener if opener.strip() else before
 
 
-def _with_ids(tokenizer: Any, question: str, answer: str) -> Markers:
-    ids = tokenizer(_render(tokenizer, 2), add_special_tokens=False)["input_ids"]
+def _question(tokenizer: Any) -> str:
+    """What the template writes between a question and the answer before it, without what closes that answer."""
+    between, after = _behind_answers(tokenizer)
+    opener = between[shared_start(between, after) :]
+    first = atoms(tokenizer, _two_turns(tokenizer).partition(QUESTIONS[0])[0])
+    # It stands before the first question too, perhaps without the white space that parts it from an answer.
+    everywhere = "".join(opener[len(opener) - shared_start(opener[::-1], first[::-1]) :])
+    return everywhere if everywhere.strip() else "".join(opener)
+
+
+def _behind_answers(tokenizer: Any) -> tuple[list[str], list[str]]:
+    """What stands between an answer and the next question, and behind the last answer, in atoms."""
+    between = _two_turns(tokenizer).partition(ANSWERS[0])[2].partition(QUESTIONS[1])[0]
+    after = render(tokenizer, probe(1)).partition(ANSWERS[0])[2]
+    return atoms(tokenizer, between), atoms(tokenizer, after)
+
+
+def _complete(tokenizer: Any, question: str, answer: str) -> Markers:
+    ids = tokenizer(_two_turns(tokenizer), add_special_tokens=False)["input_ids"]
+    end, end_id = _end(tokenizer)
     return Markers(
-        question,
-        answer,
-        _ids_in_context(tokenizer, question, ids),
-        _ids_in_context(tokenizer, answer, ids),
-        _tool_opener(tokenizer, question),
-        tokenizer.eos_token_id,
+        question, answer, _ids_in(tokenizer, question, ids), _ids_in(tokenizer, answer, ids), end, end_id, bool(end)
     )
 
 
-def _tool_opener(tokenizer: Any, question: str) -> str:
-    from jinja2 import TemplateError
-
-    turns = [
-        {"role": "user", "content": _QUESTIONS[0]},
-        {"role": "assistant", "content": _ANSWERS[0]},
-        {"role": "tool", "content": _TOOL},
-        {"role": "assistant", "content": _ANSWERS[1]},
-    ]
-    try:
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
-    except (TemplateError, TypeError):
-        return ""
-    between = text.partition(_ANSWERS[0])[2].partition(_TOOL)[0]
-    opener = between[_common(between, _render(tokenizer, 1).partition(_ANSWERS[0])[2]) :]
-    return opener if _TOOL in text and opener.strip() and question not in opener else ""
+def _end(tokenizer: Any) -> tuple[str, int | None]:
+    """What closes every answer, up to the first special token; or, where none does, what closes the last one."""
+    between, after = _behind_answers(tokenizer)
+    for closing in (between[: shared_start(between, after)], after):
+        if (token := special_in(tokenizer, closing)) is not None:
+            return "".join(closing[: closing.index(token) + 1]), tokenizer.convert_tokens_to_ids(token)
+    return "", None
 
 
-def _ids_in_context(tokenizer: Any, marker: str, ids: list[int]) -> tuple[int, ...]:
+def _ids_in(tokenizer: Any, marker: str, ids: Sequence[int]) -> tuple[int, ...]:
     alone = tokenizer(marker, add_special_tokens=False)["input_ids"]
     width = len(alone)
     occurs = sum(ids[start : start + width] == alone for start in range(len(ids) - width + 1))
     return tuple(alone) if alone and occurs >= 2 else ()
 
 
-def _render(tokenizer: Any, turns: int, *, answered: bool = True, generation_prompt: bool = False) -> str:
-    conversation = []
-    for question, answer in zip(_QUESTIONS[:turns], _ANSWERS[:turns], strict=True):
-        conversation.append({"role": "user", "content": question})
-        conversation.append({"role": "assistant", "content": answer})
-    if not answered:
-        conversation.pop()
-    return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generation_prompt))
+def _two_turns(tokenizer: Any) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        return render(tokenizer, probe(2))
+    except (TemplateError, TypeError) as error:
+        raise DataError(
+            "the chat template refuses a conversation of two questions and answers",
+            why=str(error),
+            fix="Set train_on_responses_only = false, or chat_template to another one",
+        ) from error

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ftcore.contracts import Conversation, Formatter
 from ftcore.errors import DataError
-from ftcore_sft.labels import IGNORED, labels_by_ids, labels_by_text
+from ftcore_sft.labelling import encode, label
+from ftcore_sft.labels import IGNORED
 from ftcore_sft.markers import Markers
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Recipe:
 
 @dataclass
 class Tally:
-    """What preparing found. `bad` holds the first bad rows as (row number from 0, reason)."""
+    """What preparing found. `quoting_rows` hold markers of the chat template in their own texts; `bad` holds the first
+    bad rows as (row number from 0, reason)."""
 
     rows: int = 0
     bad_rows: int = 0
@@ -51,6 +53,7 @@ class Tally:
     lost_tokens: int = 0
     lost_supervised_tokens: int = 0
     longest_untruncated: int = 0
+    quoting_rows: int = 0
     bad: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
@@ -61,7 +64,13 @@ class Tally:
         self.lost_tokens += other.lost_tokens
         self.lost_supervised_tokens += other.lost_supervised_tokens
         self.longest_untruncated = max(self.longest_untruncated, other.longest_untruncated)
+        self.quoting_rows += other.quoting_rows
         self.bad = (self.bad + other.bad)[:_SHOWN_BAD_ROWS]
+
+    def refuse(self, reasons: Mapping[int, str]) -> None:
+        """Count these rows as bad, too."""
+        self.bad_rows += len(reasons)
+        self.bad = sorted([*self.bad, *reasons.items()])[:_SHOWN_BAD_ROWS]
 
     def counts(self) -> dict[str, int]:
         """All but the examples of bad rows."""
@@ -136,18 +145,25 @@ def _encode(start: int, batch: Mapping[str, list[Any]], recipe: Recipe) -> tuple
     conversations, numbers, tally = _format(start, batch, recipe.formatter)
     if not conversations:
         return _empty(), tally
-    texts = _render(conversations, recipe.tokenizer)
-    encoded = recipe.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-    lengths = np.fromiter((len(ids) for ids in encoded), dtype=np.int64, count=len(encoded))
+    texts = _render(conversations, numbers, recipe.tokenizer)
+    encoded = encode(recipe.tokenizer, conversations, texts)
+    labelled = label(encoded, recipe.tokenizer, recipe.markers)
+    tally.quoting_rows = len(labelled.quoting) - sum(row in labelled.refused for row in labelled.quoting)
+    tally.refuse({numbers[row]: reason for row, reason in labelled.refused.items()})
+    good = np.asarray([row not in labelled.refused for row in range(len(texts))])
+    if not good.any():
+        return _empty(), tally
+    lengths = np.diff(encoded.offsets)
+    of_good = np.repeat(good, lengths)
+    flat, labels, lengths = encoded.flat[of_good], labelled.labels[of_good], lengths[good]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    flat = np.fromiter((token for ids in encoded for token in ids), dtype=np.int64, count=int(offsets[-1]))
-    labels = _labels(conversations, texts, flat, offsets, recipe)
     tally.longest_untruncated = int(lengths.max())
     kept, lost, lost_supervised = _cut(lengths, offsets, labels, recipe.max_length)
     tally.truncated_rows = int((lost > 0).sum())
     tally.lost_tokens, tally.lost_supervised_tokens = int(lost.sum()), int(lost_supervised.sum())
     flat, labels = flat[kept], labels[kept]
     offsets = np.concatenate([[0], np.cumsum(lengths - lost)])
+    numbers = np.asarray(numbers)[good].tolist()
     return _table(_lists(flat, offsets), _lists(labels, offsets), numbers, lost, lost_supervised), tally
 
 
@@ -171,49 +187,31 @@ def _format(
     return conversations, numbers, tally
 
 
-def _render(conversations: list[Conversation], tokenizer: Any) -> list[str]:
+def _render(conversations: list[Conversation], numbers: list[int], tokenizer: Any) -> list[str]:
     from jinja2 import TemplateError
 
     try:
         texts: list[str] = tokenizer.apply_chat_template(conversations, tokenize=False)
     except TemplateError as error:
-        roles = dict.fromkeys(" ".join(turn["role"] for turn in conversation) for conversation in conversations)
-        raise DataError(
-            "the chat template does not take these conversations",
-            why=f"{error}; their turns are {', or '.join(list(roles)[:3])}",
-            fix="Change the data (a template may know no system turn), or set chat_template",
-        ) from None
+        raise _refused(conversations, numbers, tokenizer, error) from None
     return texts
 
 
-def _labels(conversations: list[Conversation], texts: list[str], flat: Any, offsets: Any, recipe: Recipe) -> Any:
-    import numpy as np
+def _refused(conversations: list[Conversation], numbers: list[int], tokenizer: Any, error: Exception) -> DataError:
+    """Names the first row that the template does not take."""
+    from jinja2 import TemplateError
 
-    markers = recipe.markers
-    if markers is None:
-        return flat
-    if markers.answer_ids and markers.question_ids:
-        labels, questions, answers = labels_by_ids(flat, offsets, markers)
-        doubtful = np.flatnonzero(
-            (questions != _turns(conversations, "user"))
-            | (answers != _turns(conversations, "assistant"))
-            | (_turns(conversations, "tool") > 0)
-        )
-    else:
-        labels = np.full(len(flat), IGNORED, dtype=np.int64)
-        doubtful = np.arange(len(texts))
-    for row in doubtful:
-        # Here tokens merged across a marker's edge; the text still shows where the turns are.
-        encoded = recipe.tokenizer(texts[row], add_special_tokens=False, return_offsets_mapping=True)
-        begin, end = offsets[row], offsets[row + 1]
-        labels[begin:end] = labels_by_text(texts[row], encoded["input_ids"], encoded["offset_mapping"], markers)
-    return labels
-
-
-def _turns(conversations: list[Conversation], role: str) -> Any:
-    import numpy as np
-
-    return np.asarray([sum(turn["role"] == role for turn in conversation) for conversation in conversations])
+    for number, conversation in zip(numbers, conversations, strict=True):
+        try:
+            tokenizer.apply_chat_template(conversation, tokenize=False)
+        except TemplateError as refusal:
+            roles = " ".join(turn["role"] for turn in conversation)
+            return DataError(
+                f"the chat template does not take the conversation of row {number}",
+                why=f"{refusal}; its turns are {roles}",
+                fix="Change the data (a template may know no system turn), or set chat_template",
+            )
+    return DataError("the chat template does not take the conversations", why=str(error))
 
 
 def _cut(lengths: Any, offsets: Any, labels: Any, max_length: int) -> tuple[Any, Any, Any]:

@@ -15,10 +15,11 @@ from ftcore.settings.saving import SavingSettings
 from ftcore.settings.training import TrainingSettings
 from ftcore_sft.cache import cached
 from ftcore_sft.lengths import token_counts
-from ftcore_sft.markers import Markers, derived_markers, given_markers
+from ftcore_sft.markers import Markers
 from ftcore_sft.packing import pack
 from ftcore_sft.prepare import Recipe, Tally
 from ftcore_sft.settings import SftSettings
+from ftcore_sft.verified import trained_markers
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -56,7 +57,7 @@ class SupervisedTrainer:
         if examples.validation is not None:
             validation, found = cached(examples.validation, recipe, num_proc)
             self._judge_rows(found, "validation")
-        if markers is not None:
+        if markers is not None and markers.answer:
             facts |= {"question_part": markers.question, "answer_part": markers.answer}
         if self._training.packing:
             packed = pack(train, examples.max_length)
@@ -155,13 +156,19 @@ class SupervisedTrainer:
         if not self._training.train_on_responses_only:
             return None
         question, answer = self._training.question_part, self._training.answer_part
-        if question is not None and answer is not None:
-            return given_markers(tokenizer, question, answer)
-        markers = derived_markers(tokenizer)
-        self._run.say(f"responses  between {markers.answer!r} and {markers.question!r}, read off the chat template")
+        markers = trained_markers(tokenizer, question, answer)
+        if markers.generation:
+            self._run.say("responses  what the chat template marks with {% generation %}")
+        elif question is None or answer is None:
+            self._run.say(f"responses  between {markers.answer!r} and {markers.question!r}, read off the chat template")
         return markers
 
     def _judge_rows(self, tally: Tally, purpose: str) -> None:
+        if tally.quoting_rows:
+            self._run.warn(
+                f"{tally.quoting_rows} {purpose} rows quote the chat template's own markers in their texts; "
+                "they were told apart from turns, and only the assistant's turns are trained on"
+            )
         if not tally.bad_rows:
             return
         shown = "; ".join(f"row {number}: {reason}" for number, reason in tally.bad)

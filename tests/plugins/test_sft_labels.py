@@ -12,9 +12,10 @@ from sft_parts import STYLES, Given, Style, conversation, expected_labels, gsm8k
 from ftcore.contracts import Conversation
 from ftcore.errors import DataError
 from ftcore.testing.models import tiny_tokenizer
-from ftcore_sft.labels import labels_by_ids, labels_by_text
+from ftcore_sft.labels import labels_by_ids, labels_in, marked_spans
 from ftcore_sft.markers import derived_markers, given_markers
 from ftcore_sft.prepare import Recipe, prepare
+from ftcore_sft.verified import trained_markers
 
 pytest.importorskip("transformers", reason="training needs the extra [train]")
 
@@ -29,7 +30,7 @@ AWKWARD = [
 
 
 def prepared(style: Style, conversations: list[Conversation]) -> Any:
-    markers = derived_markers(style.tokenizer)
+    markers = trained_markers(style.tokenizer, None, None)
     dataset, _ = prepare(rows_of(conversations), Recipe(Given(), style.tokenizer, markers, 100_000), 1)
     return dataset
 
@@ -67,7 +68,7 @@ def test_the_reading_by_hand_is_what_the_template_writes(name: str) -> None:
 @pytest.mark.parametrize("name", STYLES)
 def test_labels_are_the_assistants_turns(name: str) -> None:
     style = STYLES[name]
-    conversations = [turns for turns in without_system(AWKWARD) if name != "mistral" or "INST" not in str(turns)]
+    conversations = without_system(AWKWARD)
     for turns, row in zip(conversations, prepared(style, conversations), strict=True):
         assert (row["input_ids"], row["labels"]) == expected_labels(style.tokenizer, style.read(turns)), turns
 
@@ -124,7 +125,8 @@ def test_labels_by_ids_are_labels_by_text(chats: list[list[tuple[str, str]]]) ->
     for number, (text, one, chat) in enumerate(zip(texts, encoded, chats, strict=True)):
         if questions[number] == answers[number] == len(chat):
             found = labels[offsets[number] : offsets[number + 1]].tolist()
-            assert found == labels_by_text(text, one["input_ids"], one["offset_mapping"], markers)
+            by_text = labels_in(marked_spans(text, markers), np.array(one["input_ids"]), one["offset_mapping"])
+            assert found == by_text.tolist()
     assert sum(answers) >= sum(not any(answer.startswith("\n") for _, answer in chat) for chat in chats)
 
 
@@ -133,7 +135,7 @@ def test_an_answer_marker_at_the_end_of_a_row_opens_nothing_in_the_next() -> Non
 
     from ftcore_sft.markers import Markers
 
-    markers = Markers("q", "a", (8,), (9,))
+    markers = Markers("q", "a", (8,), (9,), "e", 7)
     labels, questions, answers = labels_by_ids(np.array([8, 1, 9, 8, 2, 9, 3]), np.array([0, 3, 7]), markers)
     assert labels.tolist() == [-100, -100, -100, -100, -100, -100, 3]
     assert (questions.tolist(), answers.tolist()) == ([1, 1], [1, 1])
@@ -149,14 +151,17 @@ def with_tool(content: str = "Sunny.") -> Conversation:
 @pytest.mark.parametrize("content", ["Sunny.", "\n\n\nSunny."])
 def test_what_a_tool_says_is_not_learned(content: str) -> None:
     style, chat = STYLES["chatml"], with_tool(content)
-    assert derived_markers(style.tokenizer).tool == "<|im_start|>tool\n"
     (row,) = prepared(style, [chat])
     assert (row["input_ids"], row["labels"]) == expected_labels(style.tokenizer, style.read(chat))
 
 
-def test_a_tool_that_speaks_as_a_user_needs_no_marker() -> None:
-    as_user = STYLES["chatml"].template.replace("message['role']", "(message['role'] | replace('tool', 'user'))")
-    assert derived_markers(tiny_tokenizer(as_user)).tool == ""
+def test_a_tool_that_speaks_as_a_user_is_not_learned_either() -> None:
+    chatml, chat = STYLES["chatml"], with_tool()
+    as_user = chatml.template.replace("message['role']", "(message['role'] | replace('tool', 'user'))")
+    style = Style(as_user, chatml.special_tokens, chatml.read, chatml.question, chatml.answer)
+    (row,) = prepared(style, [chat])
+    said_by_user: Any = [{**turn, "role": turn["role"].replace("tool", "user")} for turn in chat]
+    assert (row["input_ids"], row["labels"]) == expected_labels(style.tokenizer, style.read(said_by_user))
 
 
 def test_a_conversation_that_the_template_refuses_is_explained() -> None:
@@ -165,9 +170,9 @@ def test_a_conversation_that_the_template_refuses_is_explained() -> None:
     tokenizer = tiny_tokenizer(strict + style.template, style.special_tokens)
     recipe = Recipe(Given(), tokenizer, derived_markers(tokenizer), 100)
     with pytest.raises(DataError) as refused:
-        prepare(rows_of([conversation("Hi", "Ho", system="Be kind.")]), recipe, 1)
-    assert refused.value.what == "the chat template does not take these conversations"
-    assert refused.value.why == "System role not supported; their turns are system user assistant"
+        prepare(rows_of([conversation("Hi", "Ho"), [], conversation("Hi", "Ho", system="Be kind.")]), recipe, 1)
+    assert refused.value.what == "the chat template does not take the conversation of row 2"
+    assert refused.value.why == "System role not supported; its turns are system user assistant"
 
 
 def test_given_markers_must_be_in_the_template() -> None:

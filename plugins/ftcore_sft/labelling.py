@@ -1,0 +1,146 @@
+"""Labels of a batch of rendered conversations: by the markers where these suffice, else traced row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftcore.contracts import Conversation
+from ftcore_sft.labels import IGNORED, labels_by_ids, labels_by_mask, labels_in, marked_spans
+from ftcore_sft.markers import Markers
+from ftcore_sft.probes import render
+from ftcore_sft.tracing import Untraceable, answer_spans
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Conversations on their way to labels.
+
+    Attributes:
+        conversations: as the formatter made them.
+        texts: as the chat template wrote them.
+        encoded: as the tokenizer encoded them, all together.
+        flat: int64 array, their tokens end to end, shape [tokens].
+        offsets: int64 array, where each begins, and the end of the last; shape [rows + 1].
+    """
+
+    conversations: Sequence[Conversation]
+    texts: Sequence[str]
+    encoded: Any
+    flat: Any
+    offsets: Any
+
+    def ids(self, row: int) -> Any:
+        """The tokens of one row."""
+        return self.flat[self.offsets[row] : self.offsets[row + 1]]
+
+    def characters(self, row: int) -> Any:
+        """Which characters of the text each of its tokens covers."""
+        if not self.encoded.encodings:
+            raise Untraceable("its turns must be found in its text, and the tokenizer tells no positions in it")
+        return self.encoded.encodings[row].offsets
+
+
+@dataclass
+class Labelled:
+    """Labels, and the rows that took more than the markers.
+
+    Attributes:
+        labels: int64 array, shape [tokens].
+        quoting: rows whose own texts hold markers; they were traced.
+        refused: rows whose turns cannot be told apart, each with the reason; their labels are masked.
+    """
+
+    labels: Any
+    quoting: list[int] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+
+
+def encode(tokenizer: Any, conversations: Sequence[Conversation], texts: Sequence[str]) -> Batch:
+    """Rendered conversations with their tokens; the template has written BOS and EOS already."""
+    import numpy as np
+
+    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)
+    rows = encoded["input_ids"]
+    lengths = np.fromiter((len(ids) for ids in rows), dtype=np.int64, count=len(rows))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    flat = np.fromiter((token for ids in rows for token in ids), dtype=np.int64, count=int(offsets[-1]))
+    return Batch(conversations, texts, encoded, flat, offsets)
+
+
+def label(batch: Batch, tokenizer: Any, markers: Markers | None) -> Labelled:
+    """The labels of a batch; without markers every token is supervised."""
+    if markers is None:
+        return Labelled(batch.flat)
+    if markers.generation:
+        return _by_generation(batch, tokenizer, markers)
+    found, unmarked = _by_markers(batch, markers)
+    for row, conversation in enumerate(batch.conversations):
+        if markers.reliable and not _doubtful(conversation, batch.texts[row], markers):
+            if unmarked[row]:
+                # Here tokens merged across a marker's edge; the text still shows where the turns are.
+                _write(found, batch, row, lambda row: marked_spans(batch.texts[row], markers))
+            continue
+        if any(markers.quoted_in(turn["content"]) for turn in conversation):
+            found.quoting.append(row)
+        _write(found, batch, row, lambda row: _traced(batch, row, tokenizer, markers))
+    return found
+
+
+def _by_markers(batch: Batch, markers: Markers) -> tuple[Labelled, Any]:
+    """Labels by the markers' tokens, and which rows do not have a marker for each turn."""
+    import numpy as np
+
+    rows = len(batch.conversations)
+    if not (markers.reliable and markers.answer_ids and markers.question_ids):
+        return Labelled(np.full(len(batch.flat), IGNORED, dtype=np.int64)), np.ones(rows, dtype=bool)
+    labels, questions, answers = labels_by_ids(batch.flat, batch.offsets, markers)
+    unmarked = (questions != _turns(batch, "user")) | (answers != _turns(batch, "assistant"))
+    return Labelled(labels), unmarked
+
+
+def _turns(batch: Batch, role: str) -> Any:
+    import numpy as np
+
+    return np.asarray([sum(turn["role"] == role for turn in chat) for chat in batch.conversations])
+
+
+def _doubtful(conversation: Conversation, text: str, markers: Markers) -> bool:
+    """Whether a row has other markers than those of its turns, or turns that have none of their own."""
+    questions = answers = 0
+    for turn in conversation:
+        if turn["role"] == "user":
+            questions += 1
+        elif turn["role"] == "assistant":
+            answers += 1
+            if markers.end.strip() in turn["content"]:
+                return True
+        elif turn["role"] == "tool":
+            return True
+    return text.count(markers.question) != questions or text.count(markers.answer) != answers
+
+
+def _write(found: Labelled, batch: Batch, row: int, spans: Any) -> None:
+    begin, end = batch.offsets[row], batch.offsets[row + 1]
+    try:
+        found.labels[begin:end] = labels_in(spans(row), batch.ids(row), batch.characters(row))
+    except Untraceable as error:
+        found.labels[begin:end] = IGNORED
+        found.refused[row] = str(error)
+
+
+def _traced(batch: Batch, row: int, tokenizer: Any, markers: Markers) -> list[tuple[int, int]]:
+    return answer_spans(
+        batch.conversations[row], batch.texts[row], markers, lambda conversation: render(tokenizer, conversation)
+    )
+
+
+def _by_generation(batch: Batch, tokenizer: Any, markers: Markers) -> Labelled:
+    import numpy as np
+
+    masks = tokenizer.apply_chat_template(
+        list(batch.conversations), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )["assistant_masks"]
+    rows = [labels_by_mask(mask, batch.ids(row), markers.end_id) for row, mask in enumerate(masks)]
+    return Labelled(np.concatenate(rows))
