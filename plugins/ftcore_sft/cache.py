@@ -27,7 +27,7 @@ from ftcore_sft.prepare import Recipe, Tally, prepare
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_VERSION = 2
+_VERSION = 3
 """Raise it when preparing the same rows gives another result."""
 
 
