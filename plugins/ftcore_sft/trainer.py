@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ftcore.contracts import Conversation, Examples, FitResult, Observer, Prepared, Run
-from ftcore.errors import DataError, TrainingError
+from ftcore.contracts import Conversation, Examples, FitResult, Observer, Prepared, Rehearsed, Run
+from ftcore.errors import DataError
 from ftcore.settings.audit import AuditSettings
 from ftcore.settings.logging import LoggingSettings
 from ftcore.settings.saving import SavingSettings
@@ -114,16 +114,17 @@ class SupervisedTrainer:
             return {}
         return self._trainer.evaluate_once()  # type: ignore[no-any-return]
 
+    def rehearse(self, part: Literal["training", "evaluation"]) -> Rehearsed | None:
+        from ftcore_sft.rehearsal import rehearse
+
+        return rehearse(self._trainer, part)
+
     def fit(self, resume_from: Path | None) -> FitResult:
         try:
             output = self._trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         except (RuntimeError, MemoryError) as error:
-            if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
-                raise TrainingError(
-                    "the device ran out of memory",
-                    why=str(error).splitlines()[0] if str(error) else "",
-                    fix="Halve device_train_batch_size and double grad_accumulation, then lower max_sequence_length",
-                ) from error
+            if "memory" in str(error).lower() or isinstance(error, MemoryError):
+                self._keep(error)
             raise
         state = self._trainer.state
         stopped = state.global_step < state.max_steps
@@ -131,6 +132,18 @@ class SupervisedTrainer:
         return FitResult(
             state.global_step, float(state.epoch or 0.0), metrics, "interrupted" if stopped else "finished"
         )
+
+    def _keep(self, error: BaseException) -> None:
+        """Out of memory in the middle of a step: what the steps before it learned is still whole, and saved."""
+        from ftcore_sft.hf_trainer import in_optimizer
+
+        state = self._trainer.state
+        if not state.global_step or in_optimizer(error):
+            return
+        try:
+            self._trainer.save_checkpoint_now()
+        except Exception as failed:  # the error that ends the run is the one that is being handled
+            self._run.warn(f"no checkpoint of step {state.global_step} could be saved: {failed}")
 
     def generate(self, conversations: Sequence[Conversation], max_new_tokens: int) -> list[str]:
         from ftcore_sft.generate import answers
