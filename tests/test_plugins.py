@@ -262,7 +262,9 @@ def test_lists_are_taken_apart_only_where_the_hook_is_for_everyone(install: Any)
     install("acme", {"acme_list": source}, {"acme": "acme_list"})
     plugins = discover()
     assert [problem.message for problem in plugins.call("ftcore_check", "acme", config=None, settings=None)] == ["b"]
-    assert plugins.call("ftcore_save", "acme", run=None, trained=None, saving=None, settings=None) == ["one"]
+    assert plugins.call("ftcore_save", "acme", run=None, trained=None, held_out=None, saving=None, settings=None) == [
+        "one"
+    ]
     assert plugins.call("ftcore_run_started", "acme", run=None, settings=None) is None
 
 

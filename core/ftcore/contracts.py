@@ -369,6 +369,36 @@ class Trained(Protocol):
         """
 
 
+class HeldOut(Protocol):
+    """The run's held-out rows, for savers that write other weights than those that were trained."""
+
+    @property
+    def rows(self) -> str:
+        """Where they come from: the id of the validation data; empty where there are none."""
+
+    def source(self) -> str:
+        """The folder, file or Hub id that `base_model_id` stands for.
+
+        Raises:
+            ModelError: there is no such model.
+        """
+
+    def loss(self, folder: Path, *, adapter: Path | None = None, dtype: str | None = None) -> float:
+        """The mean loss per supervised token of the model in a folder, in nats, on the held-out rows.
+
+        It is loaded, unquantized, by the run's loader, and evaluated by its trainer, with the run's settings and with
+        the tokenizer in `<run>/model`.
+
+        Args:
+            folder: a whole model.
+            adapter: the folder of the run's adapter, to be used with it.
+            dtype: of the weights ("bfloat16", "float16", "float32"); None leaves it to the run's settings.
+
+        Raises:
+            FtcoreError: there are no rows, or the model cannot be loaded or evaluated here.
+        """
+
+
 @dataclass(frozen=True)
 class Saved:
     """What a saver wrote.

@@ -25,6 +25,7 @@ from ftcore.contracts import (
     DataView,
     Declined,
     Formatter,
+    HeldOut,
     Job,
     Loader,
     Locator,
@@ -91,6 +92,15 @@ def ftcore_name_run(config: Config, started_at: datetime, settings: Any) -> str 
 
     The first plugin that does not return None decides; the built-in namer comes last. Called once, in the process
     that launches.
+    """
+
+
+@hookspec
+def ftcore_preflight(config: Config, run_name: str, settings: Any) -> Iterable[Problem]:
+    """Look for what would fail at the end of the run, and ask the network where it takes that.
+
+    Called for every plugin that has a part in the run, when the run has a name and before its directory is made or
+    gone on with; not by `ftcore check`. Errors stop the run; warnings are printed.
     """
 
 
@@ -164,8 +174,12 @@ def ftcore_make_reporter(run: Run, settings: Any) -> Reporter:
 
 
 @hookspec(firstresult=True)
-def ftcore_save(run: Run, trained: Trained, saving: SavingSettings, settings: Any) -> Saved | Sequence[Saved]:
+def ftcore_save(
+    run: Run, trained: Trained, held_out: HeldOut, saving: SavingSettings, settings: Any
+) -> Saved | Sequence[Saved]:
     """Save or push the trained model; must be safe to call again.
+
+    `held_out` evaluates other weights than the trained ones, for a saver that writes such.
 
     Selected by `[stages] savers`, one after the other; called in the main process only. Raises SaveError.
     """

@@ -67,6 +67,7 @@ def first_manifest(
         "status": "running",
         "started_at": started_at.isoformat(),
         "config_file": config.path.name,
+        "config_dir": str(config.path.parent.absolute()),
         "overrides": list(config.overrides),
         "chosen": {section: sorted(table) for section, table in config.given.items()},
         "seed": config.fine_tuner.seed,

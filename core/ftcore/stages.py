@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from ftcore import locators, memory, runs, selection
+from ftcore import locators, memory, runs, selection, templates
 from ftcore.config import Config
 from ftcore.contracts import (
     DataRequest,
@@ -23,6 +23,7 @@ from ftcore.contracts import (
     Trainer,
 )
 from ftcore.errors import ConfigError, DataError, FtcoreError, OutOfMemory, PluginError
+from ftcore.held_out import HeldOutRows
 from ftcore.importers import on_behalf_of
 from ftcore.plugins import PluginRecord, Plugins
 from ftcore.selection import Choice
@@ -72,17 +73,17 @@ class Stages:
 
     def loader(self, run: Run) -> Loader:
         """The chosen loader, for the resolved model."""
-        (name,) = self.names("loader")
         settings = self._config.fine_tuner
-        source = self.model_source()
+        return self.loader_of(run, self.model_source(), settings.view(ModelSettings), settings.view(LoraSettings))
+
+    def loader_of(self, run: Run, source: str, model: ModelSettings, lora: LoraSettings) -> Loader:
+        """The chosen loader, for another model."""
+        (name,) = self.names("loader")
+        if model.chat_template is not None:
+            template = templates.located(model.chat_template, self._config.path.parent)
+            model = model.model_copy(update={"chat_template": template})
         return self._make(  # type: ignore[no-any-return]
-            Loader,
-            "ftcore_make_loader",
-            name,
-            run=run,
-            source=source,
-            model=settings.view(ModelSettings),
-            lora=settings.view(LoraSettings),
+            Loader, "ftcore_make_loader", name, run=run, source=source, model=model, lora=lora
         )
 
     def model_source(self) -> str:
@@ -102,9 +103,12 @@ class Stages:
         """The training rows, and the validation rows or None."""
         settings = self._config.fine_tuner
         train = self._dataset(run, settings.training_data_id, "training")
-        if settings.validation_data_id is None:
-            return train, None
-        return train, self._dataset(run, settings.validation_data_id, "validation")
+        return train, self.validation_rows(run)
+
+    def validation_rows(self, run: Run) -> Any:
+        """The validation rows alone, or None."""
+        locator = self._config.fine_tuner.validation_data_id
+        return None if locator is None else self._dataset(run, locator, "validation")
 
     def _dataset(self, run: Run, locator: str, purpose: Any) -> Any:
         name, _ = selection.data_plugin(locator, self._config.path.parent)
@@ -170,6 +174,7 @@ class Stages:
             name,
             run=run,
             trained=trained,
+            held_out=HeldOutRows(self._config, self, run),
             saving=self._config.fine_tuner.view(SavingSettings),
             settings=self._section(name),
         )

@@ -119,7 +119,7 @@ class Pushing:
         saving = self.config.fine_tuner.view(SavingSettings)
         settings = self.config.section("hub")
         return self.plugins.expect(  # type: ignore[no-any-return]
-            Saved, "ftcore_save", "hub", run=self.run, trained=trained, saving=saving, settings=settings
+            Saved, "ftcore_save", "hub", run=self.run, trained=trained, held_out=None, saving=saving, settings=settings
         )
 
     def error(self, trained: Any) -> str:
@@ -470,7 +470,8 @@ def test_a_card_that_the_hub_rejects(hub: FakeHub, pushing: Callable[..., Pushin
 def test_the_command_in_the_message_works(hub: FakeHub, pushing: Callable[..., Pushing], tmp_path: Path) -> None:
     hub.fail("/api/repos/create", 403)
     text = pushing(name="it-works").error(adapter())
-    typed = text.partition("then type: ")[2]
+    _, _, typed = text.partition(", or without ftcore: ")
+    assert "then type: ftcore push runs/it-works, or" in text
     assert typed.startswith(f"HF_ENDPOINT={hub.url} hf upload ada/it-works ")
     assert typed.endswith(" --private")
 
@@ -666,7 +667,7 @@ saving = settings.fine_tuner.view(SavingSettings)
 trained = adapter()
 if len(sys.argv) > 3:
     del trained.contents["adapter_model.safetensors"]
-print(found.call("ftcore_save", "hub", run=run, trained=trained, saving=saving, settings=settings.section("hub")))
+print(found.call("ftcore_save", "hub", run=run, trained=trained, held_out=None, saving=saving, settings=settings.section("hub")))
 """
 
 

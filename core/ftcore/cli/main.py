@@ -15,8 +15,12 @@ from ftcore.errors import EXIT_CODES, FtcoreError
 COMMANDS = {
     "run": "Fine-tune a model as a configuration says.",
     "ask": "Let a trained model answer a question.",
+    "merge": "Put a trained adapter into its base model's weights.",
+    "finish": "Do what is left of a run whose training is over.",
+    "push": "Push the model of a run to the Hugging Face Hub.",
     "report": "Send trackers what they have not got of a run.",
     "check": "Look for mistakes in a configuration, in a moment.",
+    "preview": "Show what would be learned, token by token.",
     "plugins": "List the plugins, or say who serves a configuration.",
     "init": "Write a configuration to begin with.",
     "estimate": "Say how much memory a configuration will take.",
