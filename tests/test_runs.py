@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +18,8 @@ import tomli
 
 from ftcore import runs
 from ftcore.errors import ConfigError
+from ftcore.locks import Lock
+from ftcore.runs import ActiveRun
 
 NOW = datetime(2025, 6, 29, 14, 30, 22).astimezone()
 
@@ -91,14 +99,79 @@ def test_a_run_directory_has_the_settings_in_force_and_a_manifest(config: Any, p
     assert "INFO hello" in (active.dir / "run.log").read_text(encoding="utf-8")
 
 
-def test_a_run_never_takes_anothers_directory(config: Any, plugins: Any) -> None:
-    runs.create(config, plugins, [], "r1", NOW).close()
+@pytest.fixture
+def named(load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+    return load('[run]\nname = "r1"\n')
+
+
+def test_a_run_never_takes_anothers_directory(named: Any, plugins: Any) -> None:
+    runs.create(named, plugins, [], "r1", NOW).close()
     with pytest.raises(ConfigError) as caught:
-        runs.create(config, plugins, [], "r1", NOW)
+        runs.create(named, plugins, [], "r1", NOW)
     assert str(caught.value) == (
         "the run runs/r1 exists: a run never overwrites another. "
-        "Choose another name ([run] name), or remove that folder"
+        "Choose another name ([run] name), go on with it (--resume), or remove that folder"
     )
+
+
+def at_once(number: int, make: Callable[[], ActiveRun]) -> list[str]:
+    """Several threads make a run at the same moment: the names they got, and the errors."""
+    ready, ends = threading.Barrier(number), queue.SimpleQueue[str]()
+
+    def begin() -> None:
+        ready.wait()
+        try:
+            active = make()
+        except ConfigError as error:
+            ends.put(error.what)
+        else:
+            ends.put(active.name)
+            active.close()
+
+    threads = [threading.Thread(target=begin) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(ends.get() for _ in range(number))
+
+
+def test_of_runs_with_one_name_at_the_same_moment_one_goes_on(named: Any, plugins: Any) -> None:
+    ends = at_once(8, lambda: runs.create(named, plugins, [], "r1", NOW))
+    assert ends == ["r1"] + ["the run runs/r1 exists"] * 7
+
+
+def test_runs_that_begin_in_the_same_second_get_the_next_free_names(config: Any, plugins: Any) -> None:
+    ends = at_once(4, lambda: runs.create(config, plugins, [], "20250629-143022", NOW))
+    assert ends == ["20250629-143022", "20250629-143022-2", "20250629-143022-3", "20250629-143022-4"]
+    manifest = json.loads(Path("runs/20250629-143022-3/manifest.json").read_text())
+    assert manifest["run"] == "20250629-143022-3"
+
+
+def test_a_run_directory_is_used_by_one_process(config: Any, plugins: Any) -> None:
+    active = runs.create(config, plugins, [], "r1", NOW)
+    look = "from pathlib import Path; from ftcore.locks import Lock; Lock(Path('runs/r1')).release()"
+    refused = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert f"the run runs/r1 is in use: it belongs to process {os.getpid()} on " in refused.stderr
+    active.close()
+    subprocess.run([sys.executable, "-c", look], check=True)
+
+
+def test_a_lock_ends_with_its_process(config: Any, plugins: Any) -> None:
+    runs.create(config, plugins, [], "r1", NOW).close()
+    hold = "from pathlib import Path; from ftcore.locks import Lock; lock = Lock(Path('runs/r1')); print(); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(ConfigError, match=rf"it belongs to process {holder.pid} on "):
+            Lock(Path("runs/r1"))
+        holder.kill()
+        holder.wait()
+        Lock(Path("runs/r1")).release()
 
 
 def test_an_output_dir_that_is_a_file(config: Any, plugins: Any) -> None:

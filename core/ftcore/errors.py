@@ -58,6 +58,20 @@ class DataError(FtcoreError):
     exit_code = 4
 
 
+class FailedAudit(DataError):
+    """What the audit does not let pass, all of it together, one line each (exit code 4)."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__("\n".join(lines))
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return FailedAudit, (self.lines,)
+
+
 class FormatMismatch(DataError):
     """The columns are not the ones that this formatter reads (exit code 4)."""
 
@@ -91,6 +105,12 @@ class ReportError(FtcoreError):
     """A tracker has not taken all records of a run; they are kept (exit code 8)."""
 
     exit_code = 8
+
+
+class DiskError(FtcoreError):
+    """The disk is full, or cannot be written; what was saved before is untouched (exit code 9)."""
+
+    exit_code = 9
 
 
 class RecordRefused(FtcoreError):
@@ -147,6 +167,7 @@ EXIT_CODES: dict[int, str] = {
     6: "training could not go on, or memory ran out",
     7: "the model was trained, but could not be saved or pushed",
     8: "a tracker has not taken all records of a run (`ftcore report`)",
+    9: "the disk is full or cannot be written; the last good checkpoint is kept",
     130: "the run was interrupted (Ctrl-C or SIGTERM)",
 }
 """What the exit status of `ftcore` means."""

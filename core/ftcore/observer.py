@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from ftcore.checkpoints import sync
 from ftcore.reporting import Reporting, Silence
 from ftcore.runs import ActiveRun
 
@@ -16,7 +17,7 @@ class RunObserver:
     def __init__(self, active: ActiveRun, reporting: Reporting | Silence, stop: threading.Event) -> None:
         self._active, self._reporting, self._stop = active, reporting, stop
         self._total = 0
-        self._evaluated_at = -1
+        self._evaluated_at = active.last_evaluation
 
     def begin(self, total_steps: int, from_step: int) -> None:
         self._total = total_steps
@@ -39,6 +40,9 @@ class RunObserver:
         self._active.note(f"step {step} {dict(metrics)}")
 
     def checkpoint(self, step: int, folder: Path) -> None:
+        metrics = self._active.dir / "metrics.jsonl"
+        if metrics.exists():
+            sync(metrics)  # a run that goes on from this checkpoint also has the metrics up to it
         self._active.note(f"checkpoint of step {step} in {folder}")
 
     def should_stop(self) -> bool:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ftcore import __version__, out_of_memory, runs, training
-from ftcore.check import check
+from ftcore import __version__, disk, out_of_memory, runs, training
+from ftcore.check import check, preflight
 from ftcore.config import Config
 from ftcore.contracts import RunStatus
 from ftcore.errors import FtcoreError, Interrupted
 from ftcore.finishing import finish
 from ftcore.interrupt import stop_on_signal
+from ftcore.locks import Lock, held
 from ftcore.plugins import Plugins
 from ftcore.reporting import Reporting, Silence
+from ftcore.resuming import find, starting_point, take_up
 from ftcore.runs import ActiveRun
 from ftcore.selection import Choice
 from ftcore.stages import Stages
@@ -34,10 +37,57 @@ def run(config: Config, plugins: Plugins, command: Sequence[str] = ()) -> Active
     selected, warnings = check(config, plugins)
     started_at = datetime.now().astimezone()
     name = Stages(config, plugins, selected).run_name(started_at)
+    warnings += preflight(config, plugins, selected, name)
     active = runs.create(config, plugins, selected, name, started_at)
     for warning in warnings:
         active.warn(warning.removeprefix("warning: "))
     active.say(f"ftcore {__version__} · run {active.name} · {active.dir}")
+    _launch(active, config, plugins, selected, command)
+    return active
+
+
+def resume(
+    config: Config, plugins: Plugins, name: str, command: Sequence[str] = (), *, accept_changes: bool = False
+) -> ActiveRun:
+    """Go on with a run that ended before its time, from its newest complete checkpoint; begin one where there is none.
+
+    Args:
+        name: the run's name or directory; "" for the newest run of this configuration.
+        command: as for `run`.
+        accept_changes: go on although something that decides what is learned is different now.
+
+    Raises:
+        FtcoreError: there is no such run, it is in use, it is not the same any more, or it failed again.
+    """
+    folder = find(config, name)
+    if folder is None:
+        print(f"no run of {config.path} has begun yet: this is the first", flush=True)
+        return run(config, plugins, command)
+    selected, _ = check(config, plugins)
+    lock = Lock(folder)
+    try:
+        active = runs.enter(config, folder, lock)
+    except FtcoreError:
+        lock.release()
+        raise
+    try:
+        active.say(f"ftcore {__version__} · run {active.name} · {active.dir}")
+        if active.facts.get("status") == "finished":
+            active.say("finished   nothing is left to do")
+            return active
+        for warning in preflight(config, plugins, selected, active.name):
+            active.warn(warning.removeprefix("warning: "))
+        take_up(active, config, plugins, selected, accept_changes=accept_changes)
+        _launch(active, config, plugins, selected, command)
+    finally:
+        active.close()
+    return active
+
+
+def _launch(
+    active: ActiveRun, config: Config, plugins: Plugins, selected: Sequence[Choice], command: Sequence[str]
+) -> None:
+    """Let the launcher run the job in the run's directory."""
     job = LocalJob(active, config, plugins, selected, [*command, "--in", str(active.dir)])
     try:
         Stages(config, plugins, selected).launch(active, job)
@@ -47,7 +97,6 @@ def run(config: Config, plugins: Plugins, command: Sequence[str] = ()) -> Active
         raise
     finally:
         active.close()
-    return active
 
 
 def go_on(config: Config, plugins: Plugins, folder: Path) -> ActiveRun:
@@ -85,30 +134,51 @@ class LocalJob:
 
 
 def train(active: ActiveRun, config: Config, plugins: Plugins, selected: Sequence[Choice]) -> None:
-    """Everything from the tokenizer to the saved model, with the run's end recorded however it ends."""
+    """Everything from the tokenizer to the saved model, with the run's end recorded however it ends.
+
+    Raises:
+        ConfigError: another process is training in the directory.
+        FtcoreError: a step failed.
+    """
     stages = Stages(config, plugins, selected)
-    reporting = Reporting(active.dir, active.say, active.warn) if active.is_main else Silence()
-    stages.everyone("ftcore_run_started", run=active)
+    steps = Steps(active)
+    with held(active.dir, "job") if active.is_main else nullcontext():
+        start = starting_point(active, steps)
+        reporting = Reporting(active.dir, active.say, active.warn) if active.is_main else Silence()
+        stages.everyone("ftcore_run_started", run=active)
+        try:
+            with stop_on_signal() as stop, out_of_memory.explained(active, config, plugins):
+                work = Work(active, config, stages, reporting, steps, stop)
+                finish(work, training.train(work, start.folder))
+        except BaseException as error:
+            raised = disk.full(error, active.dir) or error
+            _failed(active, config, stages, reporting, raised)
+            if raised is not error:
+                raise raised from error
+            raise
+        finally:
+            active.console.end()
+        active.record(status="finished", ended_at=_now())
+        reporting.finish("finished", config.run.report_timeout)
+        stages.everyone("ftcore_run_finished", run=active, status="finished")
+
+
+def _failed(
+    active: ActiveRun, config: Config, stages: Stages, reporting: Reporting | Silence, error: BaseException
+) -> None:
+    """Record that the run ended before its time."""
+    status: RunStatus = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
     try:
-        with stop_on_signal() as stop, out_of_memory.explained(active, config, plugins):
-            work = Work(active, config, stages, reporting, Steps(active), stop)
-            finish(work, training.train(work, None))
-    except BaseException as error:
-        status: RunStatus = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
         active.record(status=status, error=str(error), ended_at=_now())
-        active.note("the run ended with an error", exc_info=error)
-        active.say(f"stopped    the log is {active.dir / 'run.log'}")
-        reporting.finish(status, min(10.0, config.run.report_timeout))
-        if status == "interrupted":
-            stages.everyone("ftcore_run_finished", run=active, status=status)
-        else:
-            stages.everyone("ftcore_run_failed", run=active, error=error)
-        raise
-    finally:
-        active.console.end()
-    active.record(status="finished", ended_at=_now())
-    reporting.finish("finished", config.run.report_timeout)
-    stages.everyone("ftcore_run_finished", run=active, status="finished")
+    except OSError as unwritten:
+        active.warn(f"the manifest cannot be written ({unwritten.strerror})")
+    active.note("the run ended with an error", exc_info=error)
+    active.say(f"stopped    the log is {active.dir / 'run.log'}")
+    reporting.finish(status, min(10.0, config.run.report_timeout))
+    if status == "interrupted":
+        stages.everyone("ftcore_run_finished", run=active, status=status)
+    else:
+        stages.everyone("ftcore_run_failed", run=active, error=error)
 
 
 def _now() -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from ftcore import files, importers, manifest
 from ftcore.config import CORE_SECTIONS, Config
 from ftcore.console import Console
 from ftcore.errors import ConfigError
+from ftcore.locks import Lock
 from ftcore.plugins import Plugins
 from ftcore.secrets import mask, masked
 from ftcore.selection import Choice
@@ -66,12 +68,17 @@ def validate_name(name: str, blame: str) -> str:
 class ActiveRun:
     """A run with its directory; implements `ftcore.contracts.Run`."""
 
-    def __init__(self, folder: Path, config: Config, started_at: datetime, facts: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, config: Config, started_at: datetime, facts: dict[str, Any], lock: Lock | None = None
+    ) -> None:
         self._dir, self._started_at, self._facts = folder, started_at, facts
         self._seed = config.fine_tuner.seed
         self._settings = flat(config)
         self.console = Console()
         self.resumed = False
+        self.last_evaluation = -1
+        """The step of the last evaluation in `metrics.jsonl`, -1 without one."""
+        self._lock = lock
         self.is_main = _RANK == "0"
         self._log = _log_file(folder / ("run.log" if self.is_main else f"run.{_RANK}.log"))
 
@@ -123,49 +130,77 @@ class ActiveRun:
         return self._facts
 
     def close(self) -> None:
-        """Close the log file."""
+        """Close the log file, and let other processes have the run."""
         for handler in list(self._log.handlers):
             handler.close()
             self._log.removeHandler(handler)
+        if self._lock is not None:
+            self._lock.release()
 
 
 def create(config: Config, plugins: Plugins, selected: list[Choice], name: str, started_at: datetime) -> ActiveRun:
     """Make the run directory; of two runs with one name, only one gets it.
 
+    Where the configuration gives no name, two runs may begin in one second: the second gets the next free name.
+
     Raises:
         ConfigError: a run of that name exists, or the folder cannot be made.
     """
-    folder = Path(config.run.output_dir).expanduser() / name
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir()
-    except FileExistsError:
-        exists = folder.exists()
-        raise ConfigError(
-            f"the run {folder} exists" if exists else f"{folder.parent} is no folder",
-            why="a run never overwrites another" if exists else "the run directory would lie in it",
-            fix="Choose another name ([run] name), or remove that folder" if exists else "Choose another output_dir",
-        ) from None
-    except OSError as error:
-        raise ConfigError(
-            f"the run directory {folder} cannot be made",
-            why=error.strerror or str(error),
-            fix="Choose another output_dir in [run]",
-        ) from error
-    known = masked(manifest.first_manifest(name, config, plugins, selected, started_at))
+    folder = _made(Path(config.run.output_dir).expanduser(), name, given=config.run.name is not None)
+    lock = Lock(folder)
+    known = masked(manifest.first_manifest(folder.name, config, plugins, selected, started_at))
     files.write_text(folder / "config.toml", as_toml(config))
     files.write_json(folder / "manifest.json", known)
-    return ActiveRun(folder, config, started_at, known)
+    return ActiveRun(folder, config, started_at, known, lock)
 
 
-def enter(config: Config, folder: Path) -> ActiveRun:
+def _made(home: Path, name: str, given: bool) -> Path:
+    """A new folder of that name, or of the next free one where the name was not given by the user."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unmakeable(home / name, error) from error
+    for number in range(1, 1000):
+        folder = home / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if given:
+                break
+        except OSError as error:
+            raise _unmakeable(folder, error) from error
+        else:
+            return folder
+    raise ConfigError(
+        f"the run {home / name} exists",
+        why="a run never overwrites another",
+        fix="Choose another name ([run] name), go on with it (--resume), or remove that folder",
+    )
+
+
+def _unmakeable(folder: Path, error: OSError) -> ConfigError:
+    if isinstance(error, FileExistsError):
+        return ConfigError(
+            f"{folder.parent} is no folder", why="the run directory would lie in it", fix="Choose another output_dir"
+        )
+    return ConfigError(
+        f"the run directory {folder} cannot be made",
+        why=error.strerror or str(error),
+        fix="Choose another output_dir in [run]",
+    )
+
+
+def enter(config: Config, folder: Path, lock: Lock | None = None) -> ActiveRun:
     """A run directory that another process has made, to go on in it.
+
+    Args:
+        lock: the lock on the directory, which is released when the run is closed.
 
     Raises:
         ConfigError: it is no run directory.
     """
     found = facts(folder)
-    return ActiveRun(folder, config, datetime.fromisoformat(found["started_at"]), found)
+    return ActiveRun(folder, config, datetime.fromisoformat(found["started_at"]), found, lock)
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -237,10 +272,21 @@ def _toml_values(values: dict[str, Any]) -> dict[str, Any]:
 
 def _log_file(path: Path) -> logging.Logger:
     logger = logging.Logger(f"ftcore.run.{path.parent.name}")  # not in the global tree: two runs never share it
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     return logger
+
+
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written is told of once, and ends nothing."""
+
+    _told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self._told:
+            self._told = True
+            print(f"warning: {self.baseFilename} cannot be written ({sys.exc_info()[1]})", file=sys.stderr, flush=True)
 
 
 class _MaskingFormatter(logging.Formatter):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from ftcore import __version__, audit, manifest
+from ftcore.changes import data_changes, require_none
 from ftcore.comparison import compared, measured, summary, tell
 from ftcore.contracts import Examples, FitResult, Prepared, RunRecord
+from ftcore.disk import require_room
 from ftcore.errors import Interrupted
 from ftcore.estimate.batch import longest_of
 from ftcore.fingerprint import fingerprint
@@ -36,8 +39,8 @@ def train(work: Work, resume_from: Path | None) -> TrainedModel:
     quiet_libraries()  # now that the loader has imported them, in the order that it needs
     work.reporting.start(work.stages.reporters(active), run_record(work))
 
-    trainer, prepared = _prepared(work, tokenizer)
-    facts = _audit(work, prepared, tokenizer)
+    trainer, prepared = _prepared(work, tokenizer, resume_from)
+    facts = audit.gate(work, prepared, tokenizer, again=resume_from is not None)
     active.record(largest_batch=vars(longest_of(prepared.train, config.fine_tuner.device_train_batch_size)))
     heed(work)
     model = loader.model()
@@ -46,6 +49,8 @@ def train(work: Work, resume_from: Path | None) -> TrainedModel:
     facts |= {"parameters": total, "trainable_parameters": trainable}
     active.record(data=facts, hardware=manifest.hardware())
     observer = RunObserver(active, work.reporting, work.stop)
+    if active.is_main and work.steps.result("fit") is None:
+        require_room(work, model, prepared)
     trainer.attach(model, prepared, observer)
     if work.steps.result("fit") is None:
         rehearse(active, config, trainer, model, prepared)
@@ -84,12 +89,12 @@ def heed(work: Work) -> None:
         raise Interrupted("the run was interrupted", fix=f"Type ftcore run CONFIG --resume {work.active.name}")
 
 
-def _prepared(work: Work, tokenizer: Any) -> tuple[Any, Prepared]:
+def _prepared(work: Work, tokenizer: Any, resume_from: Path | None) -> tuple[Any, Prepared]:
     """The trainer, and the data as it will train on them."""
     settings = work.config.fine_tuner
     train_rows, validation_rows = work.stages.datasets(work.active)
     seen = {"training": train_rows} | ({} if validation_rows is None else {"validation": validation_rows})
-    work.active.record(data_fingerprints={purpose: fingerprint(rows) for purpose, rows in seen.items()})
+    rows = {purpose: fingerprint(rows) for purpose, rows in seen.items()}
     formatter = work.stages.formatter(work.active, train_rows)
     trainer = work.stages.trainer(work.active)
     examples = Examples(
@@ -101,27 +106,35 @@ def _prepared(work: Work, tokenizer: Any) -> tuple[Any, Prepared]:
         max_length=settings.max_sequence_length,
         samples=work.config.run.sample_answers,
     )
-    return trainer, trainer.prepare(examples)
+    prepared = trainer.prepare(examples)
+    _same_data(work, rows, prepared, resume_from)
+    return trainer, prepared
 
 
-def _audit(work: Work, prepared: Prepared, tokenizer: Any) -> dict[str, Any]:
-    config = work.config
-    facts: dict[str, Any] = dict(prepared.facts)
-    seen = audit.supervision(prepared.train)
-    sample = repr(tokenizer.decode(prepared.train[0]["input_ids"])[:400]) if seen.rows else ""
-    audit.require_supervision(seen, facts, config.audit, config.fine_tuner.max_sequence_length, sample)
-    facts |= {"training_rows": seen.rows, "tokens": seen.tokens, "supervised_tokens": seen.supervised}
-    facts["longest"] = seen.longest
-    text = f"{seen.rows:,} rows, {seen.tokens:,} tokens, {100 * seen.share:.1f} % supervised, longest {seen.longest}"
-    if prepared.validation is not None:
-        held_out = audit.supervision(prepared.validation)
-        facts |= {"validation_rows": held_out.rows, "validation_tokens": held_out.tokens}
-        text += f"; validation {held_out.rows:,} rows"
-    work.active.say(f"data       {text}")
-    for count, what in ((facts.get("truncated_rows"), "cut"), (seen.unsupervised_rows, "without a supervised token")):
-        if count:
-            work.active.warn(f"{count} training examples are {what} (max_sequence_length)")
-    return facts
+def _same_data(work: Work, rows: dict[str, str], prepared: Prepared, resume_from: Path | None) -> None:
+    """Note what the data look like, and stop where a run would go on with others.
+
+    Raises:
+        InvalidConfig: they are not what the run was begun with, and that was not accepted.
+    """
+    examples = {"training": prepared.train} | (
+        {} if prepared.validation is None else {"validation": prepared.validation}
+    )
+    now = {
+        "data_fingerprints": rows,
+        "example_fingerprints": {
+            purpose: fingerprint(found.select_columns(["input_ids", "labels"])) for purpose, found in examples.items()
+        },
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+    }
+    if resume_from is not None:
+        found = data_changes(work.active.facts, now)
+        resumptions = work.active.facts.get("resumptions", ())
+        if not (resumptions and resumptions[-1]["accepted"]):
+            require_none(work.active.name, found)
+        for change in found:
+            work.active.say(f"{'accepted' if change.matters else 'note':<10} {change}")
+    work.active.record(**now)
 
 
 def _fit(work: Work, trainer: Any, resume_from: Path | None) -> FitResult:
@@ -139,8 +152,9 @@ def _fit(work: Work, trainer: Any, resume_from: Path | None) -> FitResult:
             why=f"a checkpoint is saved in {work.active.dir}",
             fix=f"Type ftcore run CONFIG --resume {work.active.name} to go on",
         )
-    if work.steps.result("fit") is None:
-        work.steps.done("fit", steps=fit.steps, epochs=fit.epochs, metrics=dict(fit.metrics))
+    if (known := work.steps.result("fit")) is not None:
+        return FitResult(known["steps"], known["epochs"], known["metrics"])  # with its times, which were taken then
+    work.steps.done("fit", steps=fit.steps, epochs=fit.epochs, metrics=dict(fit.metrics))
     return fit
 
 

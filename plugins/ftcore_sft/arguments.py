@@ -45,7 +45,7 @@ def sft_config(
         logging_nan_inf_filter=False,  # a NaN loss is news, not noise
         save_strategy="steps",
         save_steps=saving.save_steps,
-        save_total_limit=saving.save_total_limit,
+        save_total_limit=None,  # see WholeCheckpoints
         eval_strategy=_evaluation(settings, has_validation),
         eval_steps=settings.eval_steps,
         report_to="none",

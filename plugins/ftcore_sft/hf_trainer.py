@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,28 +12,61 @@ from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from ftcore.contracts import Observer
+from ftcore_sft.health import NotFinite, Watch
 from ftcore_sft.loss import SupervisedLoss
 from ftcore_sft.sampler import LengthGroupedSampler
+from ftcore_sft.whole_checkpoints import WholeCheckpoints
 
 
-class FtcoreSFTTrainer(SFTTrainer):  # type: ignore[misc]
+class FtcoreSFTTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
     """Trains on prepared examples.
 
     Args:
         supervised_loss: computes the loss of a batch.
         lengths: of the training examples in tokens, to batch similar ones together; None for a random order.
+        keep_checkpoints: how many; the oldest go.
+        refuse: called with a loss or gradient that is not finite, and raises; None trains on.
     """
 
     data_collator: Any
 
-    def __init__(self, *args: Any, supervised_loss: SupervisedLoss, lengths: list[int] | None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        supervised_loss: SupervisedLoss,
+        lengths: list[int] | None,
+        keep_checkpoints: int,
+        refuse: Callable[[NotFinite], None] | None,
+        **kwargs: Any,
+    ) -> None:
         self._supervised_loss, self._lengths = supervised_loss, lengths
+        self.keep_checkpoints = keep_checkpoints
+        self._refuse = refuse
         self._evaluated: tuple[int, dict[str, float]] = (-1, {})
         self._sizes: deque[int] = deque()
         self.tokens = 0
         """How many tokens, padding not counted, went through the model in training so far."""
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = True  # compute_loss below divides by the tokens of all accumulated batches
+        self.watch = Watch(scaled=getattr(self.accelerator, "scaler", None) is not None)
+        if refuse is not None:
+            self._watch_gradients()
+
+    def _watch_gradients(self) -> None:
+        # Wherever a version of transformers clips gradients or asks for their norm, it is by this function.
+        clip = self.accelerator.clip_grad_norm_
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            norm = clip(*args, **kwargs)
+            self.watch.set_norm(norm)
+            return norm
+
+        self.accelerator.clip_grad_norm_ = watched
+
+    def heed(self, found: NotFinite | None) -> None:
+        """Raise for a number that is not finite, where that is wanted."""
+        if found is not None and self._refuse is not None:
+            self._refuse(found)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -43,6 +78,7 @@ class FtcoreSFTTrainer(SFTTrainer):  # type: ignore[misc]
             loss = (
                 loss * self.accelerator.num_processes
             )  # gradients are averaged over processes, tokens counted over all
+        self.watch.add_loss(loss)
         return (loss, {}) if return_outputs else loss
 
     def evaluate_once(self) -> dict[str, float]:
@@ -55,7 +91,8 @@ class FtcoreSFTTrainer(SFTTrainer):  # type: ignore[misc]
         model, was_training = self.model, self.model.training
         model.eval()
         total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
-        with torch.no_grad():
+        # A data loader draws a random number when it starts; how often one evaluates must not change the training.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             for batch in self.get_eval_dataloader():
                 batch = self._prepare_inputs(batch)
                 with self.compute_loss_context_manager():
@@ -67,6 +104,7 @@ class FtcoreSFTTrainer(SFTTrainer):  # type: ignore[misc]
         self.log(dict(metrics))
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self._evaluated = (self.state.global_step, metrics)
+        self.evaluated_at = self.state.global_step
         return metrics
 
     def rehearse_training(self, batch: Any) -> None:
@@ -135,23 +173,42 @@ def in_optimizer(error: BaseException) -> bool:
 class ObserverCallback(TrainerCallback):  # type: ignore[misc]
     """Passes the trainer's events to ftcore."""
 
-    def __init__(self, observer: Observer, trainer: FtcoreSFTTrainer) -> None:
-        self._observer, self._trainer = observer, trainer
+    def __init__(self, observer: Observer, trainer: FtcoreSFTTrainer, resumed_from: Path | None = None) -> None:
+        self._observer, self._trainer, self.resumed_from = observer, trainer, resumed_from
         self._tokens = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.resumed_from is not None:
+            self._trainer.take_up_progress(self.resumed_from)
+        self._tokens = self._trainer.tokens
         self._observer.begin(state.max_steps, state.global_step)
+        if (
+            self.resumed_from is not None
+            and _ends_epoch(args, state)
+            and self._trainer.evaluated_at < state.global_step
+        ):
+            self._trainer.evaluate()  # who asked for the stop did not wait for it
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._trainer.heed(self._trainer.watch.judge(state.global_step + 1))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._observer.step(state.global_step, self._trainer.tokens - self._tokens)
         self._tokens = self._trainer.tokens
+        skipped = self._trainer.accelerator.optimizer_step_was_skipped
+        self._trainer.heed(self._trainer.watch.stepped(state.global_step, skipped))
+        if _ends_epoch(args, state) or (args.eval_strategy == "epoch" and control.should_training_stop):
+            control.should_evaluate = True  # before the checkpoint, which then knows that it was done
         if self._observer.should_stop():
             control.should_save = True
             control.should_training_stop = True
+            control.should_evaluate = False  # whoever asked for a stop does not want to wait for this
+        if control.should_save or control.should_evaluate or control.should_training_stop:
+            self._trainer.heed(self._trainer.watch.settle())
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._observer.should_stop():
-            control.should_evaluate = False  # whoever asked for a stop does not want to wait for this
+        if self._observer.should_stop() or self._trainer.evaluated_at == state.global_step:
+            control.should_evaluate = False
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         metrics = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}
@@ -159,9 +216,12 @@ class ObserverCallback(TrainerCallback):  # type: ignore[misc]
             self._observer.log(state.global_step, metrics)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        from pathlib import Path
-
         self._observer.checkpoint(state.global_step, Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def _ends_epoch(args: Any, state: Any) -> bool:
+    """Whether the data have been passed over a whole number of times, and that calls for an evaluation."""
+    return args.eval_strategy == "epoch" and state.global_step > 0 and float(state.epoch or 0.5).is_integer()
 
 
 _CLOSING = {"train_runtime", "total_flos"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from ftcore.settings import Section
 
 class SftSettings(Section):
     """Options of the supervised trainer beyond `[fine_tuner]`."""
+
+    may_change: ClassVar = frozenset({"eval_steps", "optimizer_fallback", "stop_on_nonfinite"})
 
     eval_steps: Annotated[int, Field(ge=1)] | None = None
     """Evaluate every so many optimizer steps. Null evaluates after each epoch."""
@@ -27,3 +29,6 @@ class SftSettings(Section):
     fast_cpu: bool = True
     """On a CPU, compute LoRA layers in the type of the weights, and attention example by example without padding.
     Results differ by rounding. False leaves both to PEFT and torch."""
+
+    stop_on_nonfinite: bool = True
+    """Stop when a loss or a gradient is infinite or no number at all, and name the step and its rows. False trains on."""

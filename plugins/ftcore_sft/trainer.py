@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ftcore import checkpoints
 from ftcore.contracts import Conversation, Examples, FitResult, Observer, Prepared, Rehearsed, Run
-from ftcore.errors import DataError
+from ftcore.errors import DataError, TrainingError
 from ftcore.settings.audit import AuditSettings
 from ftcore.settings.logging import LoggingSettings
 from ftcore.settings.saving import SavingSettings
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch.nn import Module
 
+    from ftcore_sft.health import NotFinite
+
 _SAMPLE_TOKENS = 64
+_SHOWN_ROWS = 16
 
 
 class SupervisedTrainer:
@@ -44,9 +48,11 @@ class SupervisedTrainer:
         self._audit, self._settings = audit, settings
         self._tokenizer: Any = None
         self._trainer: Any = None
+        self._callback: Any = None
+        self._max_length = 0
 
     def prepare(self, examples: Examples) -> Prepared:
-        self._tokenizer = examples.tokenizer
+        self._tokenizer, self._max_length = examples.tokenizer, examples.max_length
         markers = self._markers(examples.tokenizer)
         recipe = Recipe(examples.formatter, examples.tokenizer, markers, examples.max_length)
         num_proc = examples.settings.dataset_num_proc
@@ -104,10 +110,13 @@ class SupervisedTrainer:
             data_collator=collator,
             supervised_loss=SupervisedLoss(causal, sample),
             lengths=self._lengths(prepared.train),
+            keep_checkpoints=self._saving.save_total_limit,
+            refuse=partial(self._refuse, prepared) if self._settings.stop_on_nonfinite else None,
         )
         for callback in (PrinterCallback, ProgressCallback):
             self._trainer.remove_callback(callback)
-        self._trainer.add_callback(ObserverCallback(observer, self._trainer))
+        self._callback = ObserverCallback(observer, self._trainer)
+        self._trainer.add_callback(self._callback)
 
     def evaluate(self) -> Mapping[str, float]:
         if self._trainer.eval_dataset is None:
@@ -120,6 +129,15 @@ class SupervisedTrainer:
         return rehearse(self._trainer, part)
 
     def fit(self, resume_from: Path | None) -> FitResult:
+        from transformers import set_seed
+
+        from ftcore_sft.resuming import over
+
+        self._callback.resumed_from = resume_from
+        if resume_from is None:
+            set_seed(self._training.seed)  # whatever was computed before, training is the same
+        elif (result := over(self._trainer, resume_from)) is not None:
+            return result
         try:
             output = self._trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         except (RuntimeError, MemoryError) as error:
@@ -131,6 +149,23 @@ class SupervisedTrainer:
         metrics = {key: float(value) for key, value in output.metrics.items() if key in _KEPT}
         return FitResult(
             state.global_step, float(state.epoch or 0.0), metrics, "interrupted" if stopped else "finished"
+        )
+
+    def _refuse(self, prepared: Prepared, found: NotFinite) -> None:
+        """End the training for a number that is not finite."""
+        from ftcore_sft.rows import rows_of_step
+
+        rows = rows_of_step(self._trainer, prepared, found.step, self._max_length)
+        self._run.say(f"step {found.step} was made of the training rows {', '.join(map(str, rows))}")
+        last = checkpoints.newest(self._run.dir / "checkpoints").folder
+        some = ", ".join(map(str, rows[:_SHOWN_ROWS])) + (
+            f" and {len(rows) - _SHOWN_ROWS} more" * (len(rows) > _SHOWN_ROWS)
+        )
+        raise TrainingError(
+            f"the {found.what} is {found.value} at step {found.step}",
+            why=f"it was made of the training rows {some}; "
+            + (f"the last good checkpoint is {last}" if last else "there is no checkpoint from before"),
+            fix="Look at these rows, lower learning_rate, or train on with [sft] stop_on_nonfinite = false",
         )
 
     def _keep(self, error: BaseException) -> None:

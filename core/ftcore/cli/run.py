@@ -14,12 +14,31 @@ from ftcore.cli.options import config_argument, set_option
 @config_argument
 @set_option
 @click.option("--in", "folder", type=click.Path(path_type=Path), hidden=True, help="Go on in this run directory.")
-def run(config: Path, overrides: tuple[str, ...], folder: Path | None) -> None:
+@click.option(
+    "--resume",
+    "resumed",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[RUN]",
+    help="Go on with a run (by default the newest of this CONFIG) from its newest complete checkpoint.",
+)
+@click.option(
+    "--accept-changes", is_flag=True, help="With --resume: go on although settings, data or versions have changed."
+)
+def run(
+    config: Path, overrides: tuple[str, ...], folder: Path | None, resumed: str | None, accept_changes: bool
+) -> None:
     """Fine-tune a model as the file CONFIG says.
 
     Everything that can be checked is checked before the model is loaded. The run gets a directory of its own with
     the settings, the metrics, the checkpoints, a log and the trained model.
+
+    Ctrl-C, or SIGTERM, ends the run after the current step with a checkpoint; a second one ends it at once. With
+    --resume a run goes on that was interrupted, failed, or was killed.
     """
+    if accept_changes and resumed is None:
+        raise click.UsageError("--accept-changes goes with --resume")
     from ftcore import pipeline
     from ftcore.config import load
     from ftcore.plugins import discover
@@ -30,7 +49,11 @@ def run(config: Path, overrides: tuple[str, ...], folder: Path | None) -> None:
         return
     command = [sys.executable, "-m", "ftcore", "run", str(config)]
     command += [part for override in overrides for part in ("--set", override)]
-    active = pipeline.run(load(config, plugins, overrides), plugins, command)
+    settings = load(config, plugins, overrides)
+    if resumed is None:
+        active = pipeline.run(settings, plugins, command)
+    else:
+        active = pipeline.resume(settings, plugins, resumed, command, accept_changes=accept_changes)
     click.echo(f"\nEverything lies in {active.dir}:")
     for name, what in _CONTENTS.items():
         if (active.dir / name).exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import tomli
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
@@ -35,6 +35,15 @@ class Section(BaseModel):
         protected_namespaces=(),
         hide_input_in_errors=True,
     )
+
+    may_change: ClassVar[frozenset[str]] = frozenset()
+    """The keys that may have another value when a run goes on from a checkpoint: what is learned does not depend on
+    them. A difference in any other key stops `ftcore run --resume`, until `--accept-changes` is given."""
+
+    @classmethod
+    def changeable(cls) -> frozenset[str]:
+        """`may_change` of this section and of the sections that it is composed of."""
+        return frozenset().union(*(vars(base).get("may_change", ()) for base in cls.__mro__))
 
     @classmethod
     def read(cls, table: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -11,6 +11,19 @@ from ftcore.settings.base import Section
 
 class DataSettings(Section):
     """The data keys of `[fine_tuner]`."""
+
+    # The rows themselves are compared, wherever they come from, and so are the examples that they became.
+    may_change: ClassVar = frozenset(
+        {
+            "training_data_id",
+            "validation_data_id",
+            "dataset_num_proc",
+            "question_column",
+            "ground_truth_column",
+            "system_prompt_column",
+            "system_prompt_override_text",
+        }
+    )
 
     training_data_id: Annotated[str, Field(min_length=1, max_length=4096)]
     """The training data: a file (json, jsonl, csv, parquet, arrow, each also gzipped), a folder written by `save_to_disk`, a Hugging Face dataset id, or `prefix:locator` for a plugin. Options follow a question mark: `user/data?name=main&split=train`."""

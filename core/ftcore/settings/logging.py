@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -13,6 +13,8 @@ ReporterName = Annotated[str, Field(min_length=1)]
 
 class LoggingSettings(Section):
     """The logging keys of `[fine_tuner]`."""
+
+    may_change: ClassVar = frozenset({"log_steps", "log_first_step", "report_to"})
 
     log_steps: Annotated[int, Field(ge=1)] = 10
     """Log metrics every so many optimizer steps."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from ftcore.settings.base import Section
 
 class ModelSettings(Section):
     """The model keys of `[fine_tuner]`."""
+
+    may_change: ClassVar = frozenset({"use_gradient_checkpointing"})
 
     base_model_id: Annotated[str, Field(min_length=1, max_length=4096)]
     """The model to start from: a Hugging Face model id, a local folder, a GGUF file, or `prefix:locator` for a plugin."""
@@ -37,7 +39,7 @@ class ModelSettings(Section):
     """Use a fused attention kernel: flash-attn where it is installed and the GPU takes it, else torch's scaled dot product attention. False computes attention step by step (`eager`)."""
 
     chat_template: str | None = None
-    """A chat template for a tokenizer that has none, or to replace the one it has: `"chatml"` or the path of a Jinja file. Null keeps the tokenizer's own; a tokenizer without one is then an error."""
+    """A chat template for a tokenizer that has none, or to replace the one it has: `"alpaca"`, `"chatml"`, `"gemma"`, `"llama2"`, `"llama3"`, `"mistral"`, `"phi3"`, `"zephyr"`, or the path of a Jinja file (a relative one also from the configuration's folder). The token that ends a turn in a named template becomes the EOS token. Null keeps the tokenizer's own; a tokenizer without one is then an error."""
 
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Leave it off unless you have read that code."""

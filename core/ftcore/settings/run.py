@@ -39,3 +39,7 @@ class RunSettings(Section):
 
     report_timeout: Annotated[float, Field(ge=0)] = 30.0
     """How many seconds a finished run waits for trackers that lag behind."""
+
+    @classmethod
+    def changeable(cls) -> frozenset[str]:
+        return frozenset(cls.model_fields)  # what is learned depends on none of them

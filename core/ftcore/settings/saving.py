@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from ftcore.settings.base import Section
 
 class SavingSettings(Section):
     """The saving keys of `[fine_tuner]`."""
+
+    may_change: ClassVar = frozenset({"save_steps", "save_total_limit", "push_to_hub"})
 
     save_steps: Annotated[int, Field(ge=1)] = 20
     """Save a checkpoint every so many optimizer steps."""

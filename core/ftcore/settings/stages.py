@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -13,6 +13,9 @@ PluginName = Annotated[str, Field(min_length=1)]
 
 class StageSettings(Section):
     """The `[stages]` section: a plugin's name for each stage. Reporters are chosen by `report_to`."""
+
+    # The plugins that were chosen are compared, whether they were named or found.
+    may_change: ClassVar = frozenset({"loader", "formatter", "trainer", "savers", "launcher"})
 
     loader: PluginName = "auto"
     """Loads the tokenizer and the model. `auto`: unsloth where it is installed and drives this machine, else transformers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from ftcore.settings.base import Section
 
 class TrainingSettings(Section):
     """The training keys of `[fine_tuner]`."""
+
+    may_change: ClassVar = frozenset({"device_validation_batch_size"})
 
     epochs: Annotated[int, Field(gt=0, le=100_000)] | Annotated[float, Field(gt=0, le=100_000)] = 30
     """How often the training data are passed over; a fraction is allowed."""
