@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ftcore import runs
+from ftcore import runs, templates
 from ftcore.config import Config, in_order
 from ftcore.errors import ConfigError, FtcoreError, InvalidConfig, PluginError, Problem
 from ftcore.plugins import Plugins
@@ -36,6 +36,7 @@ def check(config: Config, plugins: Plugins) -> tuple[list[Choice], list[str]]:
         blame = error
     active = {choice.plugin for choice in selected}
     problems = [*contradictions(config.given), *_run_name(config), *_output_dir(config)]
+    problems += templates.problems(config.fine_tuner.chat_template, config.path.parent)
     problems += [problem for name in sorted(active) for problem in config.incomplete.get(name, ())]
     problems += _asked(config, plugins, active)
     if blame is None:

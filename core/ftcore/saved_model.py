@@ -8,6 +8,7 @@ from typing import Any
 from ftcore.contracts import Conversation
 from ftcore.errors import ModelError
 from ftcore.quiet import quiet_libraries
+from ftcore.turns import ends_of
 
 
 def answer(run: Path, question: str, *, system: str | None = None, max_new_tokens: int = 128) -> str:
@@ -31,10 +32,21 @@ def answer(run: Path, question: str, *, system: str | None = None, max_new_token
     inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt").to(model.device)
     with torch.no_grad():
         output = model.generate(
-            **inputs, max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id
+            **inputs,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=_ends(model, tokenizer),
         )
     new = output[0, inputs["input_ids"].shape[1] :]
     return str(tokenizer.decode(new, skip_special_tokens=True)).strip()
+
+
+def _ends(model: Any, tokenizer: Any) -> list[int]:
+    """Where an answer ends: for the model that was started from, for the tokenizer, or for the chat template."""
+    known = model.generation_config.eos_token_id
+    own = known if isinstance(known, list) else [known]
+    return list(dict.fromkeys(token for token in (*own, *ends_of(tokenizer).ids) if token is not None))
 
 
 def load(run: Path) -> tuple[Any, Any]:

@@ -5,52 +5,54 @@ Public: every loader settles its tokenizer here, so that they all train on the s
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ftcore.contracts import Run
 from ftcore.errors import ModelError
 from ftcore.settings.model import ModelSettings
+from ftcore.templates.adoption import adopt, suitable
 
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+_PAD_CANDIDATES = (
+    "<|finetune_right_pad_id|>",
+    "<|pad|>",
+    "<pad>",
+    "[PAD]",
+    "<｜▁pad▁｜>",
+    "<|endoftext|>",
+    "<unk>",
+    "<|reserved_special_token_0|>",
 )
-"""The ChatML template, as OpenAI described the format."""
-
-_PAD_CANDIDATES = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<|endoftext|>", "<unk>")
 
 
 def sane_tokenizer(tokenizer: Any, settings: ModelSettings, run: Run) -> Any:
     """The tokenizer with its template and padding token settled.
 
     Raises:
-        ModelError: it has no chat template and none is configured, or the configured file cannot be read.
+        ModelError: it has no chat template and none is configured, or the configured one cannot be used.
     """
     if settings.chat_template is not None:
-        tokenizer.chat_template = _template(settings.chat_template)
+        adopt(tokenizer, settings.chat_template, run)
     if not tokenizer.chat_template:
         raise ModelError(
             f"the tokenizer of {settings.base_model_id} has no chat template",
             why="it belongs to a base model, and how turns are written is not for ftcore to guess",
-            fix='Set chat_template = "chatml" or a Jinja file, or start from the instruct model',
+            fix=f"Set chat_template to a template that it has all tokens for ({', '.join(suitable(tokenizer))}) or to a "
+            "Jinja file, or start from the instruct model",
         )
     if isinstance(tokenizer.chat_template, dict):
-        tokenizer.chat_template = tokenizer.chat_template.get("default") or next(iter(tokenizer.chat_template.values()))
+        tokenizer.chat_template = _one_of(tokenizer.chat_template, run)
     _settle_padding(tokenizer, run)
     tokenizer.padding_side = "right"
     return tokenizer
 
 
-def _template(chosen: str) -> str:
-    if chosen == "chatml":
-        return CHATML
-    try:
-        return Path(chosen).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f'chat_template = "{chosen}" cannot be read', why=str(error), fix='Name "chatml" or a Jinja file'
-        ) from error
+def _one_of(templates: dict[str, str], run: Run) -> str:
+    """Of several templates, the one that transformers takes too, where no tools are given."""
+    if "default" in templates:
+        return templates["default"]
+    name = next(iter(templates))
+    run.warn(f"the tokenizer has the chat templates {', '.join(templates)} and no default: {name} is used")
+    return templates[name]
 
 
 def _settle_padding(tokenizer: Any, run: Run) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ftcore import files
+from ftcore import files, reloaded
 from ftcore.errors import SaveError
 
 
@@ -29,12 +30,14 @@ class TrainedModel:
         """Write model, tokenizer and card; the folder appears complete or not at all.
 
         Raises:
-            SaveError: the disk is full or the folder cannot be written.
+            SaveError: the disk is full, the folder cannot be written, or the tokenizer in it writes conversations in
+                another way than in training; the folder is there then.
         """
         try:
             with files.whole_folder(folder) as scratch:
                 self.model.save_pretrained(str(scratch))
-                self.tokenizer.save_pretrained(str(scratch))
+                with _no_end_as_padding(self.tokenizer):
+                    self.tokenizer.save_pretrained(str(scratch))
                 (scratch / "README.md").write_text(self.card(), encoding="utf-8")
         except OSError as error:
             raise SaveError(
@@ -42,4 +45,23 @@ class TrainedModel:
                 why=error.strerror or str(error),
                 fix="Make room; the last checkpoint in the run directory holds the trained weights",
             ) from error
+        if found := reloaded.difference(self.tokenizer, folder):
+            raise SaveError(
+                f"the tokenizer saved in {folder} does not write conversations as in training",
+                why=found,
+                fix=f"The trained weights are there; serve them with the tokenizer of {self.base_model_id}",
+            )
         return folder
+
+
+@contextmanager
+def _no_end_as_padding(tokenizer: Any) -> Iterator[None]:
+    """Saved as padding, the EOS token would be masked out of the labels by whoever trains this model next."""
+    ends = tokenizer.pad_token is not None and tokenizer.pad_token == tokenizer.eos_token
+    if ends:
+        tokenizer.pad_token = None
+    try:
+        yield
+    finally:
+        if ends:
+            tokenizer.pad_token = tokenizer.eos_token

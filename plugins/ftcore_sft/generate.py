@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ftcore.contracts import Conversation
+from ftcore.turns import ends_of
 
 _TOGETHER = 8
 
@@ -39,7 +40,7 @@ def _batch(model: Any, tokenizer: Any, conversations: Sequence[Conversation], ma
             max_new_tokens=max_new_tokens,
             do_sample=False,
             pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=list(ends_of(tokenizer).ids),
         )
     new = output[:, inputs["input_ids"].shape[1] :]
     return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]

@@ -36,10 +36,8 @@ class Batch:
         return self.flat[self.offsets[row] : self.offsets[row + 1]]
 
     def characters(self, row: int) -> Any:
-        """Which characters of the text each of its tokens covers."""
-        if not self.encoded.encodings:
-            raise Untraceable("its turns must be found in its text, and the tokenizer tells no positions in it")
-        return self.encoded.encodings[row].offsets
+        """Which characters of the text each of its tokens covers; None where the tokenizer does not tell."""
+        return self.encoded.encodings[row].offsets if self.encoded.encodings else None
 
 
 @dataclass
@@ -77,14 +75,14 @@ def label(batch: Batch, tokenizer: Any, markers: Markers | None) -> Labelled:
         return _by_generation(batch, tokenizer, markers)
     found, unmarked = _by_markers(batch, markers)
     for row, conversation in enumerate(batch.conversations):
-        if markers.reliable and not _doubtful(conversation, batch.texts[row], markers):
-            if unmarked[row]:
-                # Here tokens merged across a marker's edge; the text still shows where the turns are.
-                _write(found, batch, row, lambda row: marked_spans(batch.texts[row], markers))
-            continue
-        if any(markers.quoted_in(turn["content"]) for turn in conversation):
+        quoting = any(markers.quoted_in(turn["content"]) for turn in conversation)
+        if quoting:
             found.quoting.append(row)
-        _write(found, batch, row, lambda row: _traced(batch, row, tokenizer, markers))
+        if quoting or not markers.reliable or _odd(conversation, batch.texts[row], markers):
+            _write(found, batch, row, _traced(batch, row, tokenizer, markers))
+        elif unmarked[row]:
+            # Here tokens merged across a marker's edge; the text still shows where the turns are.
+            _write(found, batch, row, marked_spans(batch.texts[row], markers))
     return found
 
 
@@ -96,44 +94,46 @@ def _by_markers(batch: Batch, markers: Markers) -> tuple[Labelled, Any]:
     if not (markers.reliable and markers.answer_ids and markers.question_ids):
         return Labelled(np.full(len(batch.flat), IGNORED, dtype=np.int64)), np.ones(rows, dtype=bool)
     labels, questions, answers = labels_by_ids(batch.flat, batch.offsets, markers)
-    unmarked = (questions != _turns(batch, "user")) | (answers != _turns(batch, "assistant"))
-    return Labelled(labels), unmarked
+    expected = np.asarray([_turns(conversation) for conversation in batch.conversations])
+    return Labelled(labels), ~_as_expected(questions, answers, *expected.T)
 
 
-def _turns(batch: Batch, role: str) -> Any:
-    import numpy as np
+def _turns(conversation: Conversation) -> tuple[int, int, int]:
+    """How often the user, the assistant and tools speak."""
+    roles = [turn["role"] for turn in conversation]
+    return roles.count("user"), roles.count("assistant"), roles.count("tool")
 
-    return np.asarray([sum(turn["role"] == role for turn in chat) for chat in batch.conversations])
+
+def _as_expected(questions: Any, answers: Any, users: Any, assistants: Any, tools: Any) -> Any:
+    """Whether there is a marker for each turn and no other; some templates let tools speak as users."""
+    return (answers == assistants) & (users <= questions) & (questions <= users + tools)
 
 
-def _doubtful(conversation: Conversation, text: str, markers: Markers) -> bool:
+def _odd(conversation: Conversation, text: str, markers: Markers) -> bool:
     """Whether a row has other markers than those of its turns, or turns that have none of their own."""
-    questions = answers = 0
-    for turn in conversation:
-        if turn["role"] == "user":
-            questions += 1
-        elif turn["role"] == "assistant":
-            answers += 1
-            if markers.end.strip() in turn["content"]:
-                return True
-        elif turn["role"] == "tool":
-            return True
-    return text.count(markers.question) != questions or text.count(markers.answer) != answers
+    return not _as_expected(text.count(markers.question), text.count(markers.answer), *_turns(conversation))
 
 
-def _write(found: Labelled, batch: Batch, row: int, spans: Any) -> None:
+def _write(found: Labelled, batch: Batch, row: int, spans: list[tuple[int, int]] | Untraceable) -> None:
     begin, end = batch.offsets[row], batch.offsets[row + 1]
-    try:
-        found.labels[begin:end] = labels_in(spans(row), batch.ids(row), batch.characters(row))
-    except Untraceable as error:
+    characters = batch.characters(row)
+    if isinstance(spans, Untraceable) or characters is None:
         found.labels[begin:end] = IGNORED
-        found.refused[row] = str(error)
+        found.refused[row] = str(spans) if isinstance(spans, Untraceable) else _NO_POSITIONS
+    else:
+        found.labels[begin:end] = labels_in(spans, batch.ids(row), characters)
 
 
-def _traced(batch: Batch, row: int, tokenizer: Any, markers: Markers) -> list[tuple[int, int]]:
-    return answer_spans(
-        batch.conversations[row], batch.texts[row], markers, lambda conversation: render(tokenizer, conversation)
-    )
+_NO_POSITIONS = "its turns must be found in its text, and the tokenizer tells no positions in it"
+
+
+def _traced(batch: Batch, row: int, tokenizer: Any, markers: Markers) -> list[tuple[int, int]] | Untraceable:
+    try:
+        return answer_spans(
+            batch.conversations[row], batch.texts[row], markers, lambda conversation: render(tokenizer, conversation)
+        )
+    except Untraceable as error:
+        return error
 
 
 def _by_generation(batch: Batch, tokenizer: Any, markers: Markers) -> Labelled:

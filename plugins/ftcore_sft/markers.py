@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ftcore.errors import DataError
@@ -36,7 +37,12 @@ class Markers:
 
     def quoted_in(self, content: str) -> bool:
         """Whether a turn's own text holds one of the markers."""
-        return any(part in content for part in (self.question.strip(), self.answer.strip(), self.end.strip()) if part)
+        return any(text in content for text in self._stripped)
+
+    @cached_property
+    def _stripped(self) -> tuple[str, ...]:
+        # White space at a marker's edge may come from the text beside it.
+        return tuple(filter(None, (self.question.strip(), self.answer.strip(), self.end.strip())))
 
 
 def given_markers(tokenizer: Any, question: str, answer: str) -> Markers:

@@ -7,6 +7,7 @@ the real text must be the turns' own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from ftcore.contracts import Conversation, Message
@@ -31,7 +32,7 @@ def answer_spans(
     Raises:
         Untraceable: the template changes the texts in a way that hides where they are.
     """
-    pieces, turns = _skeleton(conversation, text, render)
+    pieces, turns = _skeleton(conversation, text, markers, render)
     spans: list[tuple[int, int]] = []
     at = len(pieces[0])
     if not text.startswith(pieces[0]):
@@ -53,27 +54,35 @@ _REASON = "its texts hold the chat template's own markers, and its turns cannot 
 
 
 def _skeleton(
-    conversation: Conversation, text: str, render: Callable[[Conversation], str]
+    conversation: Conversation, text: str, markers: Markers, render: Callable[[Conversation], str]
 ) -> tuple[list[str], Conversation]:
-    """What the template writes before, between and behind the texts, and the turns that these are of.
+    """What the template writes before, between and behind the texts, and the turns that these are of, in its order.
 
     A blank text stays: templates leave out an empty system prompt.
     """
-    names = _placeholders(text)
-    hidden = [next(names) if turn["content"].strip() or turn["role"] == "assistant" else None for turn in conversation]
-    rest = render(
-        [
-            turn if name is None else Message(role=turn["role"], content=name)
-            for turn, name in zip(conversation, hidden, strict=True)
-        ]
-    )
-    pieces = []
-    for name in filter(None, hidden):
-        piece, found, rest = rest.partition(name)
-        if not found:
-            raise Untraceable(_REASON)
-        pieces.append(piece)
-    return [*pieces, rest], [turn for turn, name in zip(conversation, hidden, strict=True) if name is not None]
+    names, hidden = _placeholders(text), {}
+    shown: Conversation = []
+    for turn in conversation:
+        if turn["content"].strip() or turn["role"] == "assistant":
+            name = next(names)
+            thought, hidden[name] = _without_thought(turn, markers)
+            turn = Message(role=turn["role"], content=thought + name)
+        shown.append(turn)
+    written = render(shown)
+    if not hidden:
+        return [written], []
+    parts = re.split(f"({'|'.join(hidden)})", written)
+    return parts[0::2], [hidden[name] for name in parts[1::2]]
+
+
+def _without_thought(turn: Message, markers: Markers) -> tuple[str, Message]:
+    """An assistant's thought, which templates move or drop, and the turn without it."""
+    if turn["role"] != "assistant":
+        return "", turn
+    thought, closing, said = turn["content"].rpartition("</think>")
+    if markers.quoted_in(thought):
+        raise Untraceable(_REASON)
+    return thought + closing, Message(role="assistant", content=said)
 
 
 def _placeholders(text: str) -> Iterator[str]:
