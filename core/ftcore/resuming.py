@@ -99,6 +99,8 @@ def starting_point(active: ActiveRun, steps: Steps) -> checkpoints.Found:
     elif active.resumed or active.facts.get("progress"):
         active.say("resuming   there is no complete checkpoint: training begins again")
         steps.forget("before", "fit", "after")
+    if resumptions := list(active.facts.get("resumptions", ())):
+        active.record(resumptions=[*resumptions[:-1], {**resumptions[-1], "from_step": found.step}])
     evaluated = metrics.cut(active.dir / "metrics.jsonl", found.step if found.folder is not None else -1)
     active.last_evaluation = evaluated
     return found

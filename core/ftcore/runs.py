@@ -12,10 +12,13 @@ runs/<name>/
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -146,36 +149,48 @@ def create(config: Config, plugins: Plugins, selected: list[Choice], name: str, 
     Raises:
         ConfigError: a run of that name exists, or the folder cannot be made.
     """
-    folder = _made(Path(config.run.output_dir).expanduser(), name, given=config.run.name is not None)
-    lock = Lock(folder)
-    known = masked(manifest.first_manifest(folder.name, config, plugins, selected, started_at))
-    files.write_text(folder / "config.toml", as_toml(config))
-    files.write_json(folder / "manifest.json", known)
-    return ActiveRun(folder, config, started_at, known, lock)
-
-
-def _made(home: Path, name: str, given: bool) -> Path:
-    """A new folder of that name, or of the next free one where the name was not given by the user."""
+    home = Path(config.run.output_dir).expanduser()
     try:
         home.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=home, prefix=f".{name}."))
     except OSError as error:
         raise _unmakeable(home / name, error) from error
-    for number in range(1, 1000):
-        folder = home / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            if given:
-                break
-        except OSError as error:
-            raise _unmakeable(folder, error) from error
-        else:
-            return folder
+    scratch.chmod(0o755)
+    lock = Lock(scratch)
+    try:
+        files.write_text(scratch / "config.toml", as_toml(config))
+        for folder in _names(home, name, given=config.run.name is not None):
+            known = masked(manifest.first_manifest(folder.name, config, plugins, selected, started_at))
+            files.write_json(scratch / "manifest.json", known)
+            if _claimed(scratch, folder):
+                return ActiveRun(folder, config, started_at, known, lock)
+    except BaseException:
+        lock.release()
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    lock.release()
+    shutil.rmtree(scratch, ignore_errors=True)
     raise ConfigError(
         f"the run {home / name} exists",
         why="a run never overwrites another",
         fix="Choose another name ([run] name), go on with it (--resume), or remove that folder",
     )
+
+
+def _names(home: Path, name: str, given: bool) -> list[Path]:
+    """The folder of that name, and where the user did not give it those that are taken when it is not free."""
+    return [home / name, *([] if given else [home / f"{name}-{number}" for number in range(2, 1000)])]
+
+
+def _claimed(scratch: Path, folder: Path) -> bool:
+    """Give the folder its name, complete as it is; False where there is one already."""
+    try:
+        scratch.rename(folder)  # the system does this for one process only, unless `folder` is empty
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            return False
+        raise _unmakeable(folder, error) from error
+    return True
 
 
 def _unmakeable(folder: Path, error: OSError) -> ConfigError:
@@ -234,7 +249,9 @@ def as_toml(config: Config) -> str:
         for key, value in table.items():
             written = config.written.get(section, {}).get(key)
             hidden = masked(value)
-            from_environment = hidden != value and written is not None and "${" in str(written)
+            # A pydantic SecretStr is hidden from the start.
+            is_hidden = hidden != value or (isinstance(value, str) and set(value) == {"*"})
+            from_environment = is_hidden and written is not None and "${" in str(written)
             table[key] = masked(written) if from_environment else _escaped(hidden)
     return tomli_w.dumps(tables)
 

@@ -180,6 +180,7 @@ class ObserverCallback(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.resumed_from is not None:
             self._trainer.take_up_progress(self.resumed_from)
+            state.compute_steps(args, state.max_steps)  # the checkpoint's own save_steps and log_steps are of yesterday
         self._tokens = self._trainer.tokens
         self._observer.begin(state.max_steps, state.global_step)
         if (
