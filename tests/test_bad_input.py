@@ -149,7 +149,7 @@ DATA: dict[str, tuple[str, str | bytes | None, str, str]] = {
     "numbers for texts": ("data.jsonl", '{"question": 1, "answer": "x"}\n', "", f'1 of 1 training rows cannot be used (row 0: "question" is not text but a number): {SHARE}'),
     "too many bad rows": ("data.jsonl", ROW * 10 + '{"question": "", "answer": "x"}\n', "", f'1 of 11 training rows cannot be used (row 10: "question" is empty): {SHARE}'),
     "one bad row where none is allowed": ("data.jsonl", ROW * 200 + '{"question": "", "answer": "x"}\n', '[audit]\nbad_rows = "stop"\n', '1 of 201 training rows cannot be used (row 200: "question" is empty): [audit] bad_rows is "stop". Mend them, or set it to "skip"'),
-    "only questions left": ("data.jsonl", ROW.replace("Why?", "W" * 400), "max_sequence_length = 64\n", "no token of the training data would be trained on: all 64 labels are masked; the first example is '<|im_start|>user\\n" + "W" * 58 + "', where '<|im_start|>assistant\\n' was looked for. Check question_part and answer_part against the chat template, and max_sequence_length"),
+    "only questions left": ("data.jsonl", ROW.replace("Why?", "W" * 400), "max_sequence_length = 64\n", "no token of the training data would be trained on: all 64 labels are masked; the first example is '<|im_start|>user\\n" + "W" * 58 + "', where '<|im_start|>assistant\\n' was looked for. Raise max_sequence_length (the longest needs 424): every prompt alone fills 64 tokens"),
 }  # fmt: skip
 
 WORKING = {

@@ -307,8 +307,8 @@ def test_unknown_keys_are_told_where_to_go(load: Load, text: str, fix: str) -> N
 
 
 def test_unknown_keys_of_a_small_section_list_its_keys(load: Load) -> None:
-    assert problems(load, "[audit]\nzzz = 1\n") == [
-        "config.toml:5: [audit] has no key 'zzz'. Keys of [audit]: bad_rows, max_bad_rows, max_truncated"
+    assert problems(load, "[tensorboard]\nzzz = 1\n") == [
+        "config.toml:5: [tensorboard] has no key 'zzz'. Keys of [tensorboard]: log_dir"
     ]
 
 

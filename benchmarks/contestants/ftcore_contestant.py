@@ -121,7 +121,7 @@ def prepare(config_path: Path, folder: Path) -> None:
         max_length=settings.max_sequence_length,
     )
     prepared = trainer.prepare(examples)
-    seen = audit.supervision(prepared.train)
+    seen = audit.examine(prepared, tokenizer, config).statistics.training
     ended = time.perf_counter()
     write_report(
         folder,

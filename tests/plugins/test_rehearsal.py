@@ -96,6 +96,60 @@ def test_training_is_bit_equal_with_and_without_it(folder: Path, plugins: Plugin
     said = (with_it / "run.log").read_text()
     assert "dry step   training 3 rows of " in said
 
+    audit = json.loads((with_it / "audit.json").read_text())
+    assert audit["passed"]
+    assert [one["check"] for one in audit["violations"]] == ["overlap", "warmup"]
+    assert audit["statistics"]["training"]["rows"] == 12
+    assert steps(with_it)[0]["data_rows"] == 12
+    records = [json.loads(line) for line in (with_it / "reporting" / "records.jsonl").read_text().splitlines()]
+    assert ("artifact", "audit.json") in [(record["kind"], record.get("name")) for record in records]
+    facts = json.loads((with_it / "manifest.json").read_text())["data"]
+    assert facts["audit"].startswith("passed with warnings: 5 of 5 validation examples are training examples too")
+    assert "| audit | passed with warnings: " in (with_it / "model" / "README.md").read_text()
+
+
+def test_no_random_state_gradient_or_mode_is_different_afterwards(folder: Path) -> None:
+    import numpy as np
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM
+
+    from ftcore_sft.rehearsal import rehearse
+
+    class Trainer:
+        """As much of the trainer as is read; it draws random numbers and leaves gradients, as training does."""
+
+        train_dataset = eval_dataset = Dataset.from_dict({"input_ids": [[1, 2, 3], [4] * 9]})
+
+        class args:
+            per_device_train_batch_size = per_device_eval_batch_size = 2
+
+        def __init__(self) -> None:
+            self.model = AutoModelForCausalLM.from_pretrained(folder / "model").train()
+            self.batches: list[Any] = []
+
+        def data_collator(self, rows: list[Any]) -> dict[str, Any]:
+            return {"input_ids": torch.zeros(len(rows), max(len(row["input_ids"]) for row in rows))}
+
+        def rehearse_training(self, batch: Any) -> None:
+            self.model.train()
+            ids = torch.randint(0, 300, (2, 8))
+            self.model(input_ids=ids, labels=ids).loss.backward()
+            random.random()
+            np.random.rand()
+
+        def rehearse_evaluation(self, batch: Any) -> None:
+            self.model.eval()
+            torch.rand(1)
+
+    trainer: Any = Trainer()
+    before = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist())
+    assert vars(rehearse(trainer, "training")) == {"rows": 2, "tokens": 18}
+    assert vars(rehearse(trainer, "evaluation")) == {"rows": 2, "tokens": 18}
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())
+    assert trainer.model.training
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+
 
 def test_the_longest_batches() -> None:
     lengths = [3, 9, 4, 1, 8, 8]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ftcore.audit import IGNORED
+from ftcore.contracts import IGNORED
 from ftcore.statistics.columns import token_counts
 
 _MULTIPLE = 8

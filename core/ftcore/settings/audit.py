@@ -15,6 +15,7 @@ Check = Literal[
     "cut_prompts",
     "unsupervised",
     "unended",
+    "stop_token",
     "double_bos",
     "duplicates",
     "overlap",
@@ -31,8 +32,8 @@ class AuditSettings(Section):
     at once, before the model is loaded; `ftcore check CONFIG --data` tells them without a run."""
 
     ignore: list[Check] = []
-    """Checks that are not made, by name: `"truncated"`, `"cut_prompts"`, `"unsupervised"`, `"unended"`, `"double_bos"`,
-    `"duplicates"`, `"overlap"`, `"supervised_share"`, `"length"`, `"warmup"`."""
+    """Checks that are not made, by name: `"truncated"`, `"cut_prompts"`, `"unsupervised"`, `"unended"`, `"stop_token"`,
+    `"double_bos"`, `"duplicates"`, `"overlap"`, `"supervised_share"`, `"length"`, `"warmup"`."""
 
     bad_rows: Literal["skip", "stop"] = "skip"
     """What happens to a row with an empty, null or non-text cell: it is skipped and counted, or stops the run."""

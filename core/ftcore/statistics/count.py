@@ -55,7 +55,7 @@ def split(dataset: Any, tokenizer: Any, ends: Ends, facts: Mapping[str, Any]) ->
         found["truncated"].add(cut, number)
         found["cut_answers"].add((lost_supervised > 0) & ~none, number)
         found["cut_prompts"].add(cut & none, number)
-        found["unended"].add(~none & ~learned.closed(blank), number)
+        found["unended"].add(~none & ~cut & ~learned.closed(blank), number)
         found["double_bos"].add(doubled(ids, offsets, tokenizer.bos_token_id), number)
         counts["tokens"] += len(ids)
         counts["supervised"] += int(learned.counts.sum())

@@ -82,7 +82,7 @@ class Split:
         cut_answers: truncated examples of which something to learn was cut off, and something is left.
         cut_prompts: truncated examples of which nothing to learn is left: the prompt alone fills the limit.
         ended: in how many examples an end-of-turn or EOS token is learned.
-        unended: examples with something to learn whose last answer ends without such a token.
+        unended: examples with something to learn whose last answer ends without such a token, though nothing was cut off.
         double_bos: examples that begin with two or more BOS tokens.
         duplicates: examples whose tokens equal an earlier one's.
     """
