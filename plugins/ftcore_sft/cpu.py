@@ -1,4 +1,4 @@
-"""Training on a CPU: LoRA layers and attention with functions that suit it."""
+"""Training on a CPU: attention with a function that suits it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,16 @@ def speed_up(model: Any, vocabulary: int, run: Run) -> bool:
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     if causal.device.type != "cpu":
         return False
-    from ftcore_sft import cpu_attention, cpu_lora
+    from ftcore_sft import cpu_attention
 
-    layers = cpu_lora.install(model)
     previous = getattr(causal.config, "_attn_implementation", None)
     alone = _states(causal, vocabulary, behind_another=False)
     segments = cpu_attention.install(causal)
     if segments and not _agree(alone, _states(causal, vocabulary, behind_another=True), causal):
         causal.set_attn_implementation(previous)
         segments = False
-    used = [text for text in (f"{layers} LoRA layers" if layers else "", "attention" if segments else "") if text]
-    if used:
-        run.say(f"cpu        {' and '.join(used)} with ftcore's own functions")
+    if segments:
+        run.say("cpu        attention with ftcore's own function")
     return segments
 
 

@@ -26,9 +26,14 @@ class SftSettings(Section):
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are scaled down to this norm; 0 leaves them alone."""
 
+    round_once: bool = True
+    """Where LoRA layers compute in bfloat16 or float16, the sum of base and adapter is rounded once, in training,
+    evaluation and generation. False leaves it to PEFT or unsloth, which add the adapter to a base output that is rounded
+    already, and lose what is smaller than half a step of it."""
+
     fast_cpu: bool = True
-    """On a CPU, compute LoRA layers in the type of the weights, and attention example by example without padding.
-    Results differ by rounding. False leaves both to PEFT and torch."""
+    """On a CPU, compute attention example by example without padding, and float32 LoRA layers as one function. Results
+    differ by rounding. False leaves both to torch and PEFT."""
 
     stop_on_nonfinite: bool = True
     """Stop when a loss or a gradient is infinite or no number at all, and name the step and its rows. False trains on."""

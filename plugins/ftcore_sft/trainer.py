@@ -82,11 +82,13 @@ class SupervisedTrainer:
         from ftcore_sft.cpu import speed_up
         from ftcore_sft.hf_trainer import FtcoreSFTTrainer, ObserverCallback
         from ftcore_sft.isolation import needs_one_row
+        from ftcore_sft.lora.choose import compute_adapters
         from ftcore_sft.loss import SupervisedLoss
         from ftcore_sft.optimizers import runnable
 
         causal: Any = model
         vocabulary = causal.config.vocab_size
+        compute_adapters(causal, self._settings.round_once, self._settings.fast_cpu, self._run)
         segments = self._settings.fast_cpu and speed_up(causal, vocabulary, self._run)
         flatten = self._training.packing and not segments and needs_one_row(causal, vocabulary)
         collator = Collator(self._tokenizer.pad_token_id, flatten, segments)

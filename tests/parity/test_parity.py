@@ -101,7 +101,7 @@ def losses_of_ftcore(ground: Ground, python: Path, loader: str, name: str, **own
         "fine_tuner": settings | own,
         "stages": {"loader": loader},
         # What ftcore does better, switched off.
-        "sft": {"group_by_length": False},
+        "sft": {"group_by_length": False, "round_once": False},
         "run": {"output_dir": str(ground.folder / "runs"), "name": name},
     }
     path = ground.folder / f"{name}.toml"

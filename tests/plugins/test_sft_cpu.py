@@ -1,4 +1,4 @@
-"""Attention by segments and one-function LoRA layers give what torch and PEFT give."""
+"""Attention by segments and LoRA layers as one function give what torch and PEFT give."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ pytest.importorskip("peft", reason="training needs the extra [train]")
 from ftcore_sft import cpu_attention  # noqa: E402
 from ftcore_sft.collate import Collator  # noqa: E402
 from ftcore_sft.cpu import speed_up  # noqa: E402
+from ftcore_sft.lora.choose import compute_adapters  # noqa: E402
 from ftcore_sft.loss import SupervisedLoss  # noqa: E402
 
 
@@ -26,6 +27,8 @@ class Said:
 
     def say(self, text: str) -> None:
         self.lines.append(text)
+
+    warn = say
 
 
 @pytest.mark.parametrize("block", [256, 16])
@@ -94,8 +97,12 @@ def test_loss_and_gradients_are_those_of_padded_batches(
     expected, gradients = loss_and_gradients(model, Collator(0)(rows), sample)
 
     model, run = adapted(tmp_path / "model", model_type), Said()
+    compute_adapters(model, True, True, run)  # type: ignore[arg-type]
     assert speed_up(model, 380, run)  # type: ignore[arg-type]
-    assert run.lines == ["cpu        14 LoRA layers and attention with ftcore's own functions"]
+    assert run.lines == [
+        "lora       14 layers of base and adapter in one function",
+        "cpu        attention with ftcore's own function",
+    ]
     if checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
