@@ -33,7 +33,10 @@ class HeldOutRows:
         return self.config.fine_tuner.validation_data_id or ""
 
     def source(self) -> str:
-        return self.stages.model_source()
+        source = self.stages.model_source()
+        beside = self.config.path.parent / source
+        # A folder that was named from where the run was started, which is often where its configuration lies.
+        return str(beside) if not Path(source).exists() and beside.exists() else source
 
     def loss(self, folder: Path, *, adapter: Path | None = None, dtype: str | None = None) -> float:
         if not self.rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,6 +44,7 @@ def merge_run(folder: Path, overrides: Sequence[str]) -> list[Saved]:
     started_in = Path(runs.facts(folder).get("config_dir", folder))
     config = replace(again.config, path=started_in / again.config.path.name)
     stages = Stages(config, plugins, again.stages.selected)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' own bars too, when it is imported
     quiet_libraries()
     try:
         with locks.held(folder):

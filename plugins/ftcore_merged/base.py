@@ -111,7 +111,7 @@ def _local(name: str) -> Path:
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise SaveError(
             f"the weights of {name} cannot be had",
-            why=" ".join(str(error).split())[:300],
+            why=" ".join(str(error).split())[:300].rstrip("."),
             fix="Name the base model's folder with [merged] base, or ftcore merge --base",
         ) from error
     return folder
