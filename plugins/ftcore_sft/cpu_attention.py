@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 NAME = "ftcore_segments"
 """The attention implementation, as transformers is told it, and the argument with the segments' borders."""
@@ -81,9 +82,15 @@ def _weights(grouped: Any, keys: Any, tokens: int) -> Any:
     return torch.softmax(scores, -1)
 
 
-@cache
 def _ahead(tokens: int) -> Any:
     """What keeps a token from those behind it; shape [tokens, tokens]."""
+    # A tensor made while a model is traced has no contents, and a trace takes none that has: these are not kept.
+    traced = _get_current_dispatch_mode() is not None
+    return _made_ahead.__wrapped__(tokens) if traced else _made_ahead(tokens)
+
+
+@cache
+def _made_ahead(tokens: int) -> Any:
     return torch.full((tokens, tokens), float("-inf")).triu_(1)
 
 
