@@ -128,6 +128,7 @@ def test_cut_rows_lose_the_answer_or_all_of_it() -> None:
     assert (found.lost_tokens, found.lost_supervised) == (13, 6)
     assert found.cut_answers == Finding(1, (1,))
     assert found.cut_prompts == Finding(1, (2,))
+    assert found.unended == Finding(1, (0,))  # cut rows have no end, for a reason that is counted already
 
 
 def test_a_trainer_that_keeps_no_row_numbers_is_believed() -> None:

@@ -15,10 +15,10 @@ class Learned:
         where = np.flatnonzero(supervised)
         self._ids = ids[where]
         # Where the rows' supervised tokens begin and end in the list of them.
-        self._borders = np.searchsorted(where, offsets)
+        self._borders: Any = np.searchsorted(where, offsets)
         self.counts = np.diff(self._borders)
         self._is_end = np.isin(self._ids, list(ends))
-        running = np.concatenate([[0], np.cumsum(self._is_end)])
+        running: Any = np.concatenate([[0], np.cumsum(self._is_end)])
         self.with_end = np.diff(running[self._borders]) > 0
 
     def closed(self, blank: Blank) -> Any:
@@ -27,10 +27,10 @@ class Learned:
 
         closed: Any = np.zeros(len(self.counts), bool)
         last: Any = self._borders[1:] - 1
-        has = self.counts > 0
+        has: Any = self.counts > 0
         closed[has] = self._is_end[last[has]]
         # Learning whole conversations, the template's line break behind the last turn is learned too.
-        behind = np.flatnonzero((self.counts > 1) & ~closed)
+        behind: Any = np.flatnonzero((self.counts > 1) & ~closed)
         behind = behind[self._is_end[last[behind] - 1]]
         closed[behind] = blank(self._ids[last[behind]])
         return closed

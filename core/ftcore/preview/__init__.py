@@ -1,0 +1,1 @@
+"""Looking at what a run would be trained on: rows token by token, and the data as a whole."""
