@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -28,6 +29,60 @@ def test_harmless_values_stay_readable(name: str, value: str, monkeypatch: pytes
     assert mask(f"it is {value}") == f"it is {value}"
 
 
+@pytest.mark.parametrize("text", ["a/b c+secret", 'quo"ted\\secret', "ümlaut-secret"])
+def test_a_secret_is_known_in_other_notations(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("X_PASSWORD", text)
+    for shown in (text, repr(text), json.dumps(text), quote(text), quote(text, safe="")):
+        assert "secret" not in mask(f"it is {shown}!")
+
+
+def test_the_password_of_a_url_is_masked_alone_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://admin:pa%2Fss-word@host")
+    assert mask("user admin, password pa/ss-word or pa%2Fss-word") == "user admin, password *** or ***"
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [("password", True), ("db_password", True), ("api_key", True), ("token", True), ("auth_token", True),
+     ("client_secret", True), ("Authorization", True), ("pad_token", False), ("eos_token", False),
+     ("sample_tokens", False), ("tokenizer", False), ("key", False), ("keyword", False)],
+)  # fmt: skip
+def test_keys_that_tell(key: str, expected: bool) -> None:
+    from ftcore.secrets import is_secret_key
+
+    assert is_secret_key(key) is expected
+
+
+def test_a_secret_key_s_value_is_masked_wherever_it_came_from(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ftcore.secrets._remembered", set())
+    monkeypatch.setenv("UNTOLD", "from-the-environment")
+    load('[mlflow]\ntags = { password = "in-the-file", pad_token = "<|padding|>", api_key = "${UNTOLD}" }\n')
+    assert mask("in-the-file from-the-environment <|padding|>") == "*** *** <|padding|>"
+
+
+def test_a_run_s_configuration_is_read_again_with_the_secrets_of_the_environment(
+    load: Any, plugins: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ftcore import runs
+    from ftcore.config import load as load_config
+
+    monkeypatch.setenv("MLFLOW_PASSWORD", "hidden/one")
+    config = load(
+        'load_in_8bit = true\nchat_template = "a$${b}.jinja"\nepochs = 2\n'
+        '[mlflow]\ntracking_uri = "http://me:${MLFLOW_PASSWORD}@host"\ntags = { a = "x$${y}" }\n'
+    )
+    text = runs.as_toml(config)
+    assert "hidden" not in text
+    (tmp_path / "again.toml").write_text(text, encoding="utf-8")
+    chosen = {section: list(table) for section, table in config.given.items()}
+    again = load_config(tmp_path / "again.toml", plugins, (), chosen)
+    assert (again.fine_tuner, again.run, again.stages, again.audit) == (
+        config.fine_tuner, config.run, config.stages, config.audit,
+    )  # fmt: skip
+    assert again.sections == config.sections
+    assert again.given.keys() == config.given.keys()
+
+
 def test_a_secret_inside_another_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_TOKEN", "abcdef")
     monkeypatch.setenv("B_TOKEN", "abcdefghij")
@@ -40,6 +95,8 @@ def test_a_secret_inside_another_leaves_nothing_behind(monkeypatch: pytest.Monke
         ("https://user:pass@host/x", "https://***@host/x"),
         ("postgresql+psycopg://me@host", "postgresql+psycopg://***@host"),
         ("https://u:p@ss@host", "https://***@host"),
+        ("https://u:${NAME}@host", "https://u:${NAME}@host"),
+        ("https://u:${NAME:-default}@host", "https://***@host"),
         ("https://host/path@2?x=a@b", "https://host/path@2?x=a@b"),
         ("mail me@host", "mail me@host"),
         ("hf_" + "aB3" * 12, "***"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ftcore import runs, templates
 from ftcore.config import Config, in_order
@@ -49,6 +50,49 @@ def check(config: Config, plugins: Plugins) -> tuple[list[Choice], list[str]]:
     return selected, in_order(config.source, problems) + _broken(plugins)
 
 
+def preflight(config: Config, plugins: Plugins, selected: Iterable[Choice], run_name: str) -> list[str]:
+    """Ask the chosen plugins what would fail at the end of the run; they may use the network.
+
+    Returns:
+        The warnings, one line each.
+
+    Raises:
+        InvalidConfig: with one line for each problem found.
+        PluginError: a plugin failed to answer.
+    """
+    return _required(config, _preflight(config, plugins, {choice.plugin for choice in selected}, run_name))
+
+
+def ready(config: Config, plugins: Plugins, names: Iterable[str], run_name: str) -> list[str]:
+    """As `check` and `preflight`, for a run that is there and of which only some plugins have work left.
+
+    Returns:
+        The warnings, one line each.
+
+    Raises:
+        InvalidConfig: with one line for each problem found.
+        PluginError: a plugin failed to answer.
+    """
+    chosen = set(names)
+    checked = [name for name in plugins.implementing("ftcore_check") if name in chosen]
+    warnings = _required(config, [problem for name in checked for problem in _answer(config, plugins, name)])
+    return warnings + _required(config, _preflight(config, plugins, chosen, run_name))
+
+
+def _preflight(config: Config, plugins: Plugins, chosen: set[str], run_name: str) -> list[Problem]:
+    names = [name for name in plugins.implementing("ftcore_preflight") if name in chosen]
+    answers = [_answer(config, plugins, name, "ftcore_preflight", run_name=run_name) for name in names]
+    return [problem for answer in answers for problem in answer]
+
+
+def _required(config: Config, found: list[Problem]) -> list[str]:
+    """The warnings among the problems; any error is raised."""
+    errors = [problem for problem in found if problem.severity == "error"]
+    if errors:
+        raise InvalidConfig(in_order(config.source, errors))
+    return in_order(config.source, found)
+
+
 def _run_name(config: Config) -> Iterator[Problem]:
     """What is wrong with the name, prefix and suffix as they are configured."""
     run = config.run
@@ -90,15 +134,15 @@ def _asked(config: Config, plugins: Plugins, active: Iterable[str]) -> Iterator[
             yield Problem("", str(error), severity="error" if name in active else "warning")
 
 
-def _answer(config: Config, plugins: Plugins, name: str) -> list[Problem]:
-    answer = plugins.call("ftcore_check", name, config=config, settings=config.section(name))
+def _answer(config: Config, plugins: Plugins, name: str, hook: str = "ftcore_check", **arguments: Any) -> list[Problem]:
+    answer = plugins.call(hook, name, config=config, **arguments, settings=config.section(name))
     try:
         found = list(answer or ())
     except Exception as error:  # a generator raises only now
         why = f"{type(error).__name__}: {error}"
-        raise PluginError(f"{plugins.get(name)} failed in ftcore_check", why=why) from error
+        raise PluginError(f"{plugins.get(name)} failed in {hook}", why=why) from error
     if not all(isinstance(problem, Problem) for problem in found):
-        raise plugins.breach(name, "ftcore_check must yield Problems")
+        raise plugins.breach(name, f"{hook} must yield Problems")
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import tomli
 from pydantic import ValidationError
 
-from ftcore import extras, toml, variables, wording
+from ftcore import extras, secrets, toml, variables, wording
 from ftcore.errors import InvalidConfig, Problem
 from ftcore.plugins import Plugins
 from ftcore.settings.audit import AuditSettings
@@ -109,6 +109,8 @@ def load(
         if name in models
     }
     problems += unset
+    for table in given.values():
+        _notice_secrets(table)
     in_force = given
     if chosen is not None:
         given = {
@@ -142,6 +144,21 @@ def load(
         source=source,
         overrides=tuple(overrides),
     )
+
+
+def _notice_secrets(value: Any, key: str = "") -> None:
+    """Let nothing be shown or written that a key of the configuration calls a secret."""
+    if isinstance(value, str):
+        if secrets.is_secret_key(key):
+            secrets.remember(value)
+        elif "://" in value:
+            secrets.remember_passwords(value)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _notice_secrets(item, str(name))
+    elif isinstance(value, list):
+        for item in value:
+            _notice_secrets(item, key)
 
 
 def in_order(source: Source, problems: Sequence[Problem]) -> list[str]:

@@ -337,7 +337,7 @@ class Reporter(Protocol):
     """
 
     def start(self, record: RunRecord) -> str | None:
-        """Open the tracker's run; returns the tracker's own id of it, or None."""
+        """Open the tracker's run; returns the tracker's own id of it, or None. The id is kept on disk, secrets masked."""
 
     def log(self, metrics: Mapping[str, float], step: int, time: float) -> None:
         """Metrics of a step; `time` in seconds since the epoch."""

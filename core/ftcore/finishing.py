@@ -1,4 +1,4 @@
-"""What follows the fit: saving, pushing, reporting. Each saver is a step that is done once, and again where it failed."""
+"""What follows the fit: saving, merging, pushing, reporting. Each is a step, done once, and again where it failed."""
 
 from __future__ import annotations
 
@@ -8,43 +8,73 @@ from typing import Any
 from ftcore import manifest
 from ftcore.card import CardFacts, render
 from ftcore.contracts import Saved, Trained
-from ftcore.errors import Interrupted
+from ftcore.errors import Interrupted, SaveError
 from ftcore.steps import Work
 
 
 def finish(work: Work, trained: Trained) -> None:
     """Let every saver save that has not done so, and hand the results to the reporters.
 
+    A saver that fails keeps none of the others from saving.
+
     Raises:
-        SaveError: a saver could not save; those before it have, and what they wrote is recorded.
+        SaveError: a saver could not save; what the others wrote is recorded.
         Interrupted: a stop was asked for between two savers.
     """
-    if not work.active.is_main:
+    active = work.active
+    if not active.is_main:
         return
+    failures: list[SaveError] = []
     for name in work.stages.names("saver"):
         if work.steps.result(f"save:{name}") is not None:
-            work.active.say(f"saved      by {name} before")
+            active.say(f"saved      by {name} before")
             continue
         if work.stop.is_set():
             raise Interrupted(
                 f"the run was interrupted before {name} has saved the model",
                 why="the training itself is over",
-                fix=f"Type ftcore run CONFIG --resume {work.active.name} to finish",
+                fix=f"Type ftcore finish {active.dir}",
             )
-        saved = work.stages.save(name, work.active, trained)
-        for item in saved:
-            work.active.say(f"saved      {item.what}: {item.where}")
-        work.steps.done(f"save:{name}", saved=[vars(item) for item in saved])
-    work.active.record(saved=[vars(item) for item in everything_saved(work)])
-    for name in ("config.toml", "manifest.json", "model"):
-        if (work.active.dir / name).exists():
-            work.reporting.artifact(work.active.dir / name, name)
+        try:
+            save(work, name, trained)
+        except SaveError as error:
+            failures.append(error)
+    active.record(saved=[vars(item) for item in everything_saved(work)])
+    _report(work)
+    if failures:
+        for failure in failures[1:]:
+            active.warn(str(failure))
+        active.say(f"unfinished when that is mended: ftcore finish {active.dir}")
+        raise failures[0]
+
+
+def save(work: Work, name: str, trained: Trained) -> None:
+    """Let one saver save, and note that it has.
+
+    Raises:
+        SaveError: it could not.
+    """
+    saved = work.stages.save(name, work.active, trained)
+    for item in saved:
+        work.active.say(f"saved      {item.what}: {item.where}")
+    work.steps.done(f"save:{name}", saved=[vars(item) for item in saved])
 
 
 def everything_saved(work: Work) -> list[Saved]:
-    """What the savers have written so far, in their order."""
-    results = [work.steps.result(f"save:{name}") for name in work.stages.names("saver")]
+    """What the savers have written so far, in their order; last what was pushed by hand."""
+    names = dict.fromkeys([*work.stages.names("saver"), "hub"])
+    results = [work.steps.result(f"save:{name}") for name in names]
     return [Saved(item["what"], item["where"]) for result in results if result for item in result["saved"]]
+
+
+def _report(work: Work) -> None:
+    """Give the reporters the run's files, once; what they have taken of them is for each to know."""
+    if work.steps.result("artifacts") is not None:
+        return
+    names = [name for name in ("config.toml", "manifest.json", "model") if (work.active.dir / name).exists()]
+    work.steps.done("artifacts", names=names)
+    for name in names:
+        work.reporting.artifact(work.active.dir / name, name)
 
 
 def model_card(

@@ -19,6 +19,7 @@ from typing import Any
 
 from ftcore.contracts import Reporter
 from ftcore.errors import FtcoreError, RecordRefused
+from ftcore.secrets import masked
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Cursor:
     def write(self, path: Path) -> None:
         """Replace the file. It is not forced to the disk: that would cost more than the record it is about."""
         scratch = path.with_name(f".{path.name}.new")  # one writer at a time: see `alone`
-        scratch.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        scratch.write_text(json.dumps(masked(asdict(self))), encoding="utf-8")
         scratch.replace(path)
 
 
@@ -78,6 +79,19 @@ class Records:
         with self.path.open("rb") as file:
             file.seek(offset)
             return sum(1 for _ in file)
+
+    def logged_behind(self, step: int) -> dict[tuple[Any, ...], dict[str, float]]:
+        """The metrics that were logged of later steps, by the step and their names."""
+        found = {}
+        with self.path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    record = json.loads(line)
+                    if record["kind"] == "log" and record["step"] > step:
+                        found[(record["step"], *sorted(record["metrics"]))] = record["metrics"]
+                except (ValueError, KeyError, TypeError):
+                    continue  # half a line, which a crash left
+        return found
 
     @property
     def end(self) -> int:

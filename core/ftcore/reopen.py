@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ftcore import runs
 from ftcore.config import Config, load
 from ftcore.errors import ConfigError
+from ftcore.locks import Lock
 from ftcore.plugins import Plugins
 from ftcore.runs import ActiveRun
 from ftcore.secrets import MASK
@@ -27,14 +28,15 @@ class Reopened:
     stages: Stages
 
 
-def reopen(folder: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> Reopened:
+def reopen(folder: Path, plugins: Plugins, overrides: Sequence[str] = (), *, exclusively: bool = False) -> Reopened:
     """Open a run directory.
 
     Args:
         overrides: `section.key=value` texts, as for `ftcore run`.
+        exclusively: keep other processes out until the run is closed.
 
     Raises:
-        ConfigError: it is no run directory.
+        ConfigError: it is no run directory, or in use.
         InvalidConfig: its configuration cannot be used here and today.
     """
     path = folder / "config.toml"
@@ -46,8 +48,12 @@ def reopen(folder: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> Reo
         section, _, key = override.partition("=")[0].strip().partition(".")
         chosen.setdefault(section.strip(), set()).add(key.strip())
     config = load(path, plugins, overrides, chosen)
+    if "config_dir" in facts:
+        # Paths in it are relative to the file that the run was started with.
+        config = replace(config, path=Path(facts["config_dir"]) / facts["config_file"])
     selected = [Choice(**choice) for choice in facts.get("stages", ())]
-    return Reopened(runs.enter(config, folder), config, plugins, Stages(config, plugins, selected))
+    active = runs.enter(config, folder, Lock(folder) if exclusively else None)
+    return Reopened(active, config, plugins, Stages(config, plugins, selected))
 
 
 def require_secrets(config: Config, sections: Iterable[str]) -> None:

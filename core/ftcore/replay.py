@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ftcore.contracts import Reporter, RunRecord
 from ftcore.errors import ConfigError, ReportError
+from ftcore.feeding import ReporterThread, count
 from ftcore.records import Records
-from ftcore.reporting import ReporterThread, count, deliver
+from ftcore.reporting import deliver
 
 _PROGRESS_SECONDS = 5.0
 
@@ -56,11 +57,16 @@ def replay(
             say(f"{thread.reporter_name:<10} has all records" + (f", {sent:,} of them sent now" if sent else ""))
     left = {thread.reporter_name: pending for thread in threads if (pending := thread.pending)}
     if left:
-        raise ReportError(
-            ", ".join(f"{name} has not taken {count(pending)}" for name, pending in left.items()),
-            why=f"{timeout:g} seconds were not enough; the records are kept",
-            fix=f"When it is there, repeat: ftcore report {run_dir}",
-        )
+        raise not_taken(left, timeout, run_dir)
+
+
+def not_taken(left: Mapping[str, int], timeout: float, run_dir: Path) -> ReportError:
+    """The error for reporters whose trackers have not taken so many records."""
+    return ReportError(
+        ", ".join(f"{name} has not taken {count(pending)}" for name, pending in left.items()),
+        why=f"{timeout:g} seconds were not enough; the records are kept",
+        fix=f"When it is there, repeat: ftcore report {run_dir}",
+    )
 
 
 def run_record(run_dir: Path) -> RunRecord:

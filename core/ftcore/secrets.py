@@ -1,30 +1,67 @@
 """Keeping secrets out of everything that is shown or written.
 
-Secrets reach a run through the environment only. Whatever value an environment variable with a telling name has is
-replaced wherever ftcore writes text, as are the user and password of a URL, and what looks like a Hub token.
+Secrets reach a run through the environment. Whatever value an environment variable with a telling name has is replaced
+wherever ftcore writes text, as are the user and password of a URL, and what looks like a Hub token. So is the value of a
+configuration key with a telling name, wherever it came from (`remember`).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote, unquote
 
 MASK = "***"
 
 _TELLING = re.compile(r"TOKEN(?!IZ)|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL", re.IGNORECASE)
-_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s?#\"']*@", re.IGNORECASE)
+_TELLING_KEY = re.compile(
+    r"(^|_)(password|passwd|secret|credentials?|(api|access|private)_?key|authorization|((api|access|auth|bearer)_)?token)$",
+    re.IGNORECASE,
+)
+_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^/\s?#\"']*)@", re.IGNORECASE)
 _HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
+_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 _SHORTEST = 6  # masking "1" or "true" wherever it occurs would make logs unreadable and protect nothing
+
+_SHORTEST_TOKEN = 16
+
+# What a configuration has told is a fact of the process, as its environment is.
+_remembered: set[str] = set()
+
+
+def is_secret_key(name: str) -> bool:
+    """Whether a configuration key's name says that its value is a secret.
+
+    Keys like `pad_token` are none: the word alone, or behind `api`, `access`, `auth` or `bearer`, is.
+    """
+    found = _TELLING_KEY.search(name)
+    return found is not None and (found[2].lower() != "token" or name.lower() == "token")
+
+
+def remember(value: str) -> None:
+    """Mask this value from now on, and the password where it is a URL with one."""
+    _remembered.update(secret for secret in (value, *_passwords(value)) if _is_long_enough(secret))
+
+
+def remember_passwords(value: str) -> None:
+    """Mask the password in a URL from now on, also where it stands alone."""
+    _remembered.update(secret for secret in _passwords(value) if _is_long_enough(secret))
 
 
 def secret_values() -> list[str]:
     """The values to mask, longest first, so that one secret inside another leaves nothing behind."""
-    values = {
-        value
-        for name, value in os.environ.items()
-        if _TELLING.search(name) and len(value) >= _SHORTEST and not value.isdecimal()
-    }
+    values = set(_remembered)
+    for name, value in os.environ.items():
+        if _TELLING.search(name) and _is_long_enough(value):
+            values.add(value)
+        if "://" in value and "@" in value:
+            values.update(secret for secret in _passwords(value) if _is_long_enough(secret))
+    # In an address, in JSON, and in Python's own notation a secret is written in another way.
+    for value in list(values):
+        values |= {quote(value, safe=""), quote(value), json.dumps(value)[1:-1], repr(value)[1:-1]}
     return sorted(values, key=len, reverse=True)
 
 
@@ -32,7 +69,7 @@ def mask(text: str) -> str:
     """The text without secrets."""
     for value in secret_values():
         text = text.replace(value, MASK)
-    return _HUB_TOKEN.sub(MASK, _IN_URL.sub(rf"\g<scheme>{MASK}@", text))
+    return _HUB_TOKEN.sub(MASK, _IN_URL.sub(_without_user, text))
 
 
 def masked(value: Any) -> Any:
@@ -44,3 +81,23 @@ def masked(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [masked(item) for item in value]
     return value
+
+
+def _without_user(url: re.Match[str]) -> str:
+    user, colon, password = url["user"].partition(":")
+    if _VARIABLE.fullmatch(password if colon else user):
+        return url[0]  # the name of a variable, in a configuration that is to be read again
+    return f"{url['scheme']}{MASK}@"
+
+
+def _passwords(text: str) -> Iterator[str]:
+    for found in _IN_URL.finditer(text):
+        user, colon, password = found["user"].partition(":")
+        if colon:
+            yield from (password, unquote(password))
+        elif len(user) >= _SHORTEST_TOKEN:  # a shorter one is the name of a user, and may be a common word
+            yield user
+
+
+def _is_long_enough(value: str) -> bool:
+    return len(value) >= _SHORTEST and not value.isdecimal()

@@ -4,6 +4,7 @@ before        the model was evaluated, and asked the sampled questions, before t
 fit           training came to its end
 after         the trained model was evaluated and asked
 save:<name>   the saver of that name has saved
+artifacts     the reporters were given the run's files
 """
 
 from __future__ import annotations

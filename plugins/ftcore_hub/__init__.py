@@ -35,6 +35,27 @@ def ftcore_check(config: Config) -> Iterator[Problem]:
 
 
 @hookimpl
+def ftcore_preflight(config: Config, run_name: str, settings: HubSettings) -> Iterator[Problem]:
+    """Ask the Hub before the training whether it would take the model after it: the token, its scope, the repository."""
+    token = tokens.find()
+    if token is None or find_spec("huggingface_hub") is None:
+        return  # ftcore_check has said so
+    told: list[str] = []
+    where = "fine_tuner.push_to_hub" if config.fine_tuner.push_to_hub else "stages.savers"
+    try:
+        Hub(settings, token, told.append, pauses=(2.0,)).rehearse(run_name)
+    except Refusal as refusal:
+        message = tokens.hide(f"the model could not be pushed: {refusal.why}", token)
+        if refusal.passing:
+            yield Problem(where, message, "The run goes on; pushing is tried again in the end", severity="warning")
+        else:
+            yield Problem(where, message, tokens.hide(refusal.fix, token))
+    for warning in told:
+        if "; try " not in warning:  # how often it was tried does not matter where it went well
+            yield Problem(where, tokens.hide(warning, token), severity="warning")
+
+
+@hookimpl
 def ftcore_save(run: Run, trained: Trained, settings: HubSettings) -> Saved:
     """Upload `<run>/model`, written first where no other saver has done so; pushing again sends only what changed.
 
@@ -85,6 +106,7 @@ def _failed(
     command += ["--revision", settings.revision] if settings.revision else []
     there = "" if endpoint == DEFAULT_ENDPOINT else f"HF_ENDPOINT={shlex.quote(endpoint)} "
     advice = f"{fix}; then type" if fix else "Mend that; then type"
+    advice = f"{advice}: ftcore push {shlex.quote(str(run.dir))}, or without ftcore"
     return SaveError(
         tokens.hide(f"the model was trained and lies in {folder}, but was not pushed to {repo_id}", token),
         why=tokens.hide(why, token),
@@ -92,4 +114,4 @@ def _failed(
     )
 
 
-__all__ = ["HubSettings", "ftcore_check", "ftcore_save", "ftcore_settings"]
+__all__ = ["HubSettings", "ftcore_check", "ftcore_preflight", "ftcore_save", "ftcore_settings"]

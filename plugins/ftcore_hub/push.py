@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ftcore_hub.refusal import Refusal, explain, is_transient, wait_asked_for
+from ftcore_hub.scope import objection
 from ftcore_hub.settings import HubSettings
 
 T = TypeVar("T")
@@ -55,31 +56,65 @@ class Hub:
         settings: the section `[hub]`.
         token: the access token.
         warn: told about every try that failed and will be repeated.
+        pauses: seconds between the tries of one step.
     """
 
     settings: HubSettings
     token: str = field(repr=False)
     warn: Callable[[str], None]
+    pauses: tuple[float, ...] | None = None
 
     def preflight(self, run_name: str) -> Destination:
         """Ask whose token this is, and whether it can write at all.
 
-        It takes one request and changes nothing, so it can be called long before there is a model to push.
+        It takes one request and changes nothing.
 
         Raises:
             Refusal: the token is unknown or read-only, or the Hub cannot be reached.
         """
+        return self._destination(run_name, self._who_am_i(run_name))
+
+    def rehearse(self, run_name: str) -> Destination:
+        """Look long before there is a model whether pushing it could go well; changes nothing.
+
+        Raises:
+            Refusal: it could not: the token is unknown, or may not write there, or the repository is public and should
+                not be. Or the Hub cannot be reached now (`passing`).
+        """
+        me = self._who_am_i(run_name)
+        to = self._destination(run_name, me)
+        if reason := objection(me, to.repo_id):
+            raise Refusal(
+                reason, f"Set HF_TOKEN to one that can write there ({to.endpoint}/settings/tokens), or repo_id in [hub]"
+            )
+        private = self._private(to.repo_id)
+        if private is not None:
+            self._look_at_visibility(private, to.repo_id)
+        return to
+
+    def _who_am_i(self, run_name: str) -> Any:
+        with self._refusals(self.settings.repo_id or run_name):
+            return self._patiently(self._client().whoami)
+
+    def _destination(self, run_name: str, me: Any) -> Destination:
         endpoint = endpoint_of(self.settings)
         name = self.settings.repo_id or run_name
-        with self._refusals(name):
-            me = self._patiently(self._client().whoami)
-        access = me.get("auth", {}).get("accessToken", {})
-        if access.get("role") == "read":
+        if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
             raise Refusal(
                 f"the token of {me['name']} can only read",
                 f"Make one that can write at {endpoint}/settings/tokens and set HF_TOKEN",
             )
         return Destination(endpoint, name if "/" in name else f"{me['name']}/{name}", self.settings.revision or "main")
+
+    def _private(self, repo_id: str) -> bool | None:
+        """Whether the repository is private; None where there is none yet."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        with self._refusals(repo_id):
+            try:
+                return bool(self._patiently(lambda: self._client().model_info(repo_id)).private)
+            except RepositoryNotFoundError:
+                return None
 
     def push(self, folder: Path, to: Destination, message: str) -> None:
         """Create repository and branch where they are missing, and upload the folder's files in a commit.
@@ -131,7 +166,8 @@ class Hub:
 
     def _patiently(self, step: Callable[[], T]) -> T:
         """Run a step; again after a pause, as often as there are pauses, where the error may pass."""
-        for number, pause in enumerate((*PAUSES, None), 1):
+        pauses = PAUSES if self.pauses is None else self.pauses
+        for number, pause in enumerate((*pauses, None), 1):
             try:
                 with _time_limit(self.settings.timeout):
                     return step()
@@ -140,7 +176,7 @@ class Hub:
                     raise
                 seconds = max(pause, wait_asked_for(error))
                 why = explain(error, "the repository", endpoint_of(self.settings), self.token).why
-                self.warn(f"{why}; try {number + 1} of {len(PAUSES) + 1} in {seconds:.0f} s")
+                self.warn(f"{why}; try {number + 1} of {len(pauses) + 1} in {seconds:.0f} s")
                 time.sleep(seconds)
         raise AssertionError("the last try returns or raises")
 

@@ -20,11 +20,12 @@ class Refusal(Exception):
     Attributes:
         why: the reason, as a clause.
         fix: what to change; may be empty.
+        passing: whether it may be otherwise in an hour: the Hub is away, or busy.
     """
 
-    def __init__(self, why: str, fix: str = "") -> None:
+    def __init__(self, why: str, fix: str = "", passing: bool = False) -> None:
         super().__init__(why)
-        self.why, self.fix = why, fix
+        self.why, self.fix, self.passing = why, fix, passing
 
 
 def status_of(error: BaseException) -> int | None:
@@ -75,14 +76,16 @@ def explain(error: Exception, repo_id: str, endpoint: str, token: str) -> Refusa
             "Check repo_id and revision in [hub]",
         )
     if status == 429:
-        return Refusal(f"the Hub takes no more requests for now (429{said})", "Wait a few minutes")
+        return Refusal(f"the Hub takes no more requests for now (429{said})", "Wait a few minutes", passing=True)
     if status is not None and status >= 500:
-        return Refusal(f"the Hub is in trouble ({status}{said})", "Try again later")
+        return Refusal(f"the Hub is in trouble ({status}{said})", "Try again later", passing=True)
     if status is not None:
         return Refusal(f"the Hub refused it ({status}{said})")
     if _line_broke(error):
         return Refusal(
-            f"{endpoint} cannot be reached ({_text(error, token)})", "Check the network, or endpoint in [hub]"
+            f"{endpoint} cannot be reached ({_text(error, token)})",
+            "Check the network, or endpoint in [hub]",
+            passing=True,
         )
     if any("xet" in type(one).__name__.lower() or "xet" in str(one).lower() for one in _chain(error)):
         return Refusal(

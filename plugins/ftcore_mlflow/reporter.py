@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftcore.contracts import Run, RunRecord, RunStatus
 from ftcore.errors import RecordRefused
-from ftcore.secrets import mask
+from ftcore.secrets import mask, masked
 from ftcore_mlflow import limits
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class MlflowReporter:
         if found:
             return str(found[0].info.run_id)
         tags = {
-            **{limits.key(name): value for name, value in {**record.tags, **self._settings.tags}.items()},
+            **{limits.key(name): value for name, value in {**record.tags, **masked(self._settings.tags)}.items()},
             _RUN_KEY: key,
             "mlflow.source.name": "ftcore",
             "mlflow.source.type": "LOCAL",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ftcore.contracts import Run, RunRecord, RunStatus
 from ftcore.errors import RecordRefused
+from ftcore.secrets import masked
 
 if TYPE_CHECKING:
     from ftcore_wandb import WandbSettings
@@ -150,8 +151,8 @@ def _init(run: Run, settings: WandbSettings, mode: str, record: RunRecord) -> An
         resume="allow",
         mode=cast(Any, mode),
         group=settings.group,
-        tags=settings.tags,
-        notes=settings.notes,
+        tags=masked(settings.tags),
+        notes=masked(settings.notes),
         config={**record.params, **record.tags},
         dir=str(run.dir.absolute()),  # wandb makes its folder `wandb` in it
         settings=quiet,

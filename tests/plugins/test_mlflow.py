@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
+from mlflow_parts import Server, flaky, free_port, silent_port
 
 import ftcore_mlflow
 from ftcore.contracts import Reporter, RunStatus
@@ -36,59 +34,6 @@ pytestmark = [
 ]
 
 _VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES")
-
-
-class Server:
-    """A `mlflow server` with its SQLite file and its artifacts in one folder; can be stopped and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}", "--workers", "1"]
-        command += ["--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts")]
-        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        until = time.monotonic() + 90
-        while time.monotonic() < until:
-            try:
-                with urlopen(f"{self.uri}/health", timeout=1) as answer:
-                    if answer.status == 200:
-                        return
-            except (URLError, OSError):
-                time.sleep(0.1)
-        raise AssertionError((self.folder / "server.log").read_text())
-
-    def stop(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGTERM)
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
-            self._process = None
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def silent_port() -> Iterator[int]:
-    """A port that takes connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(50)
-        yield int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -334,7 +279,7 @@ def test_a_server_that_comes_late_gets_everything_in_order_and_once(run: Tracked
         for step in range(10, 20):
             reporting.log(step, {"loss": step / 2})
         wait_for(lambda: "mlflow is back and has all records" in run.said)
-        late.stop()
+        late.kill()
         for step in range(20, 30):
             reporting.log(step, {"loss": step / 2})
         wait_for(lambda: len(run.warned) == 2)
@@ -348,6 +293,105 @@ def test_a_server_that_comes_late_gets_everything_in_order_and_once(run: Tracked
     finally:
         late.stop()
     assert len(run.warned) == 2
+
+
+def test_a_server_that_answers_500_at_random_gets_everything_in_order_and_once(
+    run: TrackedRun, server: Server, tmp_path: Path
+) -> None:
+    rename(run, "flaky")
+    with flaky(server.uri, share=0.3, seed=11) as proxy:
+        report(run, proxy.uri, range(1, 31), timeout=90)
+    assert proxy.failed > 5
+    client, one = only_run(server.uri, name="flaky")
+    assert one.info.status == "FINISHED"
+    assert history(client, one, "loss") == [(step, 1 / (1 + step)) for step in range(1, 31)]
+    times = [point.timestamp for point in client.get_metric_history(one.info.run_id, "loss")]
+    assert times == sorted(times)
+    assert len(one.data.params) == len(run.settings)
+    copy = Path(client.download_artifacts(one.info.run_id, "model", str(tmp_path)))
+    assert (copy / "adapter.bin").read_bytes() == bytes(range(256)) * 1000
+    assert len(run.warned) == 1, run.warned
+    assert "500" in run.warned[0]
+
+
+RAISES = """
+    from ftcore import hookimpl
+
+    class Raises:
+        def start(self, record): raise RuntimeError("start")
+        def log(self, metrics, step, time): raise RuntimeError("log")
+        def artifact(self, path, name): raise RuntimeError("artifact")
+        def finish(self, status, time): raise RuntimeError("finish")
+
+    class RaisesLater(Raises):
+        def start(self, record): return None
+
+    @hookimpl
+    def ftcore_make_reporter(run):
+        return RaisesLater() if (run.dir / "metrics.jsonl").exists() else Raises()
+"""
+
+
+def test_a_run_whose_trackers_are_down_is_the_same_run_and_is_reported_later(
+    server: Server, tmp_path: Path, ftcore: Any, install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ftcore.testing.models import tiny_model
+
+    install("raises-ftcore", {"raises_ftcore": RAISES}, {"raises": "raises_ftcore"})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRACKER_PASSWORD", "pass-of-the-tracker")
+    port = free_port()
+    rows = [{"question": f"How many {number}?", "answer": f"There are {number}."} for number in range(8)]
+    Path("data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("config.toml").write_text(
+        f"""
+        [fine_tuner]
+        base_model_id = "{tiny_model(tmp_path / "tiny")}"
+        training_data_id = "data.jsonl"
+        load_in_4bit = false
+        epochs = 2
+        device_train_batch_size = 1
+        log_steps = 1
+        optimizer = "adamw_torch"
+        report_to = ["mlflow", "raises"]
+        [stages]
+        loader = "transformers"
+        [run]
+        report_timeout = 1.0
+        [mlflow]
+        tracking_uri = "http://me:${{TRACKER_PASSWORD}}@127.0.0.1:{port}"
+        experiment_name = "run-later"
+        """
+    )
+    assert ftcore("run", "config.toml", "--set", "run.name=alone", "--set", "fine_tuner.report_to=none").code == 0
+    outcome = ftcore("run", "config.toml", "--set", "run.name=down")
+    assert outcome.code == 0, outcome.err
+    assert sorted(line.split(" does not take")[0] for line in outcome.errors if " does not take" in line) == [
+        "warning: mlflow",
+        "warning: raises",
+    ]
+    texts = [Path("runs", name, "metrics.jsonl").read_text() for name in ("alone", "down")]
+    losses = [[json.loads(line).get("loss") for line in text.splitlines()] for text in texts]
+    assert losses[0] == losses[1]
+    assert len([loss for loss in losses[0] if loss is not None]) >= 4
+
+    with flaky(server.uri, share=0.0, seed=0, port=port):
+        later = ftcore("report", "runs/down", "--timeout", "30", "--to", "mlflow")
+        assert later.code == 0, later.err
+        again = ftcore("report", "runs/down", "--to", "mlflow")
+        assert again.out.splitlines() == ["mlflow     has all records"]
+        both = ftcore("report", "runs/down", "--timeout", "1")
+    assert both.code == 8
+    assert both.errors[-1].startswith("error: raises has not taken ")
+    client, one = only_run(server.uri, "run-later", "down")
+    manifest = json.loads(Path("runs/down/manifest.json").read_text())
+    assert one.info.status == "FINISHED"
+    assert abs(one.info.end_time / 1000 - datetime.fromisoformat(manifest["ended_at"]).timestamp()) < 2
+    assert [value for _, value in history(client, one, "loss")] == [loss for loss in losses[1] if loss is not None]
+    assert one.data.params["mlflow.tracking_uri"] == f"http://***@127.0.0.1:{port}"
+    written = b"".join(path.read_bytes() for path in Path("runs").rglob("*") if path.is_file())
+    assert b"pass-of-the-tracker" not in written
+    assert "pass-of-the-tracker" not in outcome.out + outcome.err + later.out + later.err + both.err
 
 
 def wait_for(condition: Any, seconds: float = 60.0) -> None:

@@ -89,9 +89,11 @@ class FakeHub:
         self._server.server_close()
         self._thread.join()
 
-    def add_token(self, token: str, user: str, role: Role = "write", orgs: Sequence[str] = ()) -> str:
-        """Let a token in; returns it."""
-        self._state.tokens[token] = Token(user, role, tuple(orgs))
+    def add_token(
+        self, token: str, user: str, role: Role = "write", orgs: Sequence[str] = (), writes: Sequence[str] = ()
+    ) -> str:
+        """Let a token in; returns it. `writes` is for fine-grained ones."""
+        self._state.tokens[token] = Token(user, role, tuple(orgs), tuple(writes))
         return token
 
     def environment(self, token: str) -> dict[str, str]:

@@ -14,18 +14,24 @@ from urllib.parse import unquote
 
 from ftcore.testing.hub_storage import BadCommit, Repository
 
-Role = Literal["read", "write"]
+Role = Literal["read", "write", "fineGrained"]
 
 
 @dataclass(frozen=True)
 class Token:
-    """An access token: whose it is, which organizations that user writes to, and what it may do."""
+    """An access token: whose it is, which organizations that user writes to, and what it may do.
+
+    A fine-grained one writes only to the namespaces and repositories in `writes`.
+    """
 
     user: str
     role: Role = "write"
     orgs: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
 
     def may_write(self, repo_id: str) -> bool:
+        if self.role == "fineGrained":
+            return repo_id in self.writes or repo_id.partition("/")[0] in self.writes
         return self.role == "write" and self.owns(repo_id)
 
     def owns(self, repo_id: str) -> bool:
@@ -69,7 +75,12 @@ def answer(hub: State, method: str, path: str, credentials: str, body: bytes) ->
 def _whoami(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
     if token is None:
         return refusal(401, "Invalid username or password.")
-    access = {"displayName": "test", "role": token.role}
+    access: dict[str, Any] = {"displayName": "test", "role": token.role}
+    if token.role == "fineGrained":
+        scopes = [
+            {"entity": {"name": name}, "permissions": ["repo.content.read", "repo.write"]} for name in token.writes
+        ]
+        access["fineGrained"] = {"canReadGatedRepos": False, "global": [], "scoped": scopes}
     orgs = [{"type": "org", "name": name, "roleInOrg": "write"} for name in token.orgs]
     auth = {"type": "access_token", "accessToken": access}
     return _json({"type": "user", "name": token.user, "fullname": token.user, "orgs": orgs, "auth": auth})
@@ -81,7 +92,7 @@ def _create(hub: State, token: Token | None, parts: Mapping[str, str], body: byt
     wanted = json.loads(body)
     namespace = wanted.get("organization") or token.user
     repo_id = f"{namespace}/{wanted['name']}"
-    if token.role != "write":
+    if token.role == "read" or (token.role == "fineGrained" and not token.may_write(repo_id)):
         return refusal(403, "You don't have the rights to create a model with this token")
     known = {name for owner in hub.tokens.values() for name in (owner.user, *owner.orgs)}
     if namespace not in known:

@@ -1,0 +1,28 @@
+"""`ftcore push RUN`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ftcore.cli.options import run_argument, set_option
+
+
+@click.command()
+@run_argument
+@set_option
+def push(folder: Path, overrides: tuple[str, ...]) -> None:
+    """Push the model of a RUN to the Hugging Face Hub, also where the run itself was not to do so.
+
+    Needs HF_TOKEN. Pushing again sends only what the Hub does not have; --set hub.repo_id=NAME/REPO pushes elsewhere.
+    """
+    from ftcore import afterwards
+    from ftcore.plugins import discover
+    from ftcore.reopen import reopen
+
+    run = reopen(folder, discover(), overrides, exclusively=True)
+    try:
+        afterwards.push(run)
+    finally:
+        run.active.close()
