@@ -220,7 +220,9 @@ class Jobs:
         settings = {"base_model_id": "tiny_llama", **BASELINE, **own}
         settings["base_model_id"] = str(self._models[settings["base_model_id"]])
         given = {name: dict(section) for name, section in sections.items()}
-        given["run"] = {"output_dir": str(folder / "runs"), **SLOW_TRACKERS, **given.get("run", {})}
+        # Without the dry step the batches that are seen are those of training and evaluation.
+        own = {"output_dir": str(folder / "runs"), "dry_step": False}
+        given["run"] = own | SLOW_TRACKERS | given.get("run", {})
         if given.get("mlflow", {}).keys() & {"run_name"} == set():
             given["run"].setdefault("name", "it")
         path = self._folder / f"job{len(self._made)}.toml"
