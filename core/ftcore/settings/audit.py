@@ -32,8 +32,8 @@ class AuditSettings(Section):
     at once, before the model is loaded; `ftcore check CONFIG --data` tells them without a run."""
 
     ignore: list[Check] = []
-    """Checks that are not made, by name: `"truncated"`, `"cut_prompts"`, `"unsupervised"`, `"unended"`, `"stop_token"`,
-    `"double_bos"`, `"duplicates"`, `"overlap"`, `"supervised_share"`, `"length"`, `"warmup"`."""
+    """Checks that are not made. Their names stand with the limits below; `stop_token` (answers end with a token at which
+    the model does not stop generating) and `warmup` (the warm-up is longer than the training) only warn and have none."""
 
     bad_rows: Literal["skip", "stop"] = "skip"
     """What happens to a row with an empty, null or non-text cell: it is skipped and counted, or stops the run."""
