@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import tomli_w
 
-from ftcore import pipeline
+from ftcore import pipeline, runs
 from ftcore.config import load
+from ftcore.contracts import Prepared
+from ftcore.rehearsal import rehearse
 from ftcore.testing.models import tiny_model
+from ftcore_sft import rehearsal
 from ftcore_sft.rehearsal import longest_in_order, longest_rows
 
 if TYPE_CHECKING:
@@ -113,8 +117,6 @@ def test_no_random_state_gradient_or_mode_is_different_afterwards(folder: Path) 
     from datasets import Dataset
     from transformers import AutoModelForCausalLM
 
-    from ftcore_sft.rehearsal import rehearse
-
     class Trainer:
         """As much of the trainer as is read; it draws random numbers and leaves gradients, as training does."""
 
@@ -143,12 +145,29 @@ def test_no_random_state_gradient_or_mode_is_different_afterwards(folder: Path) 
 
     trainer: Any = Trainer()
     before = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist())
-    assert vars(rehearse(trainer, "training")) == {"rows": 2, "tokens": 18}
-    assert vars(rehearse(trainer, "evaluation")) == {"rows": 2, "tokens": 18}
+    assert vars(rehearsal.rehearse(trainer, "training")) == {"rows": 2, "tokens": 18}
+    assert vars(rehearsal.rehearse(trainer, "evaluation")) == {"rows": 2, "tokens": 18}
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())
     assert trainer.model.training
     assert all(parameter.grad is None for parameter in trainer.model.parameters())
+
+
+def test_a_trainer_without_a_dry_step_is_told_of_once(
+    folder: Path, plugins: Plugins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    path = folder / "without.toml"
+    path.write_text('[fine_tuner]\nbase_model_id = "m"\ntraining_data_id = "d.jsonl"\n')
+    config = load(path, plugins)
+    active = runs.create(config, plugins, [], "without", datetime(2026, 11, 23).astimezone())
+    model, prepared = torch.nn.Linear(2, 2), Prepared(None, None)  # type: ignore[arg-type]
+    rehearse(active, config, object(), model, prepared)
+    rehearse(active, load(path, plugins, ["run.dry_step=false"]), object(), model, prepared)
+    active.close()
+    said = "dry step   the trainer sft has none: the longest batch is not tried beforehand\n"
+    assert capsys.readouterr().out == said
+    assert "dry_step" not in active.facts
 
 
 def test_the_longest_batches() -> None:
