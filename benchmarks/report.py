@@ -171,8 +171,9 @@ def _plot_path(item: str) -> Path:
 
 
 def read_results(folder: Path = RESULTS) -> dict[str, Result]:
-    """All items that were measured."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    """All items of this page that were measured."""
+    found = (path for path in sorted(folder.glob("*.json")) if path.stem in SECTIONS)
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in found}
 
 
 def write_page() -> Path:

@@ -71,7 +71,13 @@ def push(run: Reopened) -> None:
     if trained is None:
         raise SaveError(f"there is no trained model in {active.dir}", fix=f"Type ftcore finish {active.dir}")
     require_secrets(run.config, [HUB])
-    wanted = replace(run.config, fine_tuner=run.config.fine_tuner.model_copy(update={"push_to_hub": True}))
+    have_saved = [step.removeprefix("save:") for step in active.facts.get("progress", {}) if step.startswith("save:")]
+    savers = [*(name for name in have_saved if name != HUB), HUB]
+    wanted = replace(
+        run.config,
+        fine_tuner=run.config.fine_tuner.model_copy(update={"push_to_hub": True}),
+        stages=run.config.stages.model_copy(update={"savers": savers}),
+    )
     for warning in ready(wanted, run.plugins, [HUB], active.name):
         active.warn(warning.removeprefix("warning: "))
     work = _work(run, Silence(), threading.Event())

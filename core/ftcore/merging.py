@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
-from ftcore import files, locks, runs
 from ftcore.contracts import Saved
 from ftcore.errors import ModelError
+from ftcore.kept import KeptModel
 from ftcore.plugins import discover
 from ftcore.quiet import quiet_libraries
 from ftcore.reopen import reopen
-from ftcore.stages import Stages
 from ftcore.steps import Steps
 
 SAVER = "merged"
+"""The saver behind `ftcore merge`."""
 
 
-def merge_run(folder: Path, overrides: Sequence[str]) -> list[Saved]:
+def merge(folder: Path, overrides: Sequence[str]) -> list[Saved]:
     """Merge the adapter that a run has saved; what was written.
 
     Args:
@@ -34,53 +31,26 @@ def merge_run(folder: Path, overrides: Sequence[str]) -> list[Saved]:
         SaveError: the adapter cannot be merged, or too much would be lost.
     """
     plugins = discover()
-    plugins.require("saver", SAVER, "ftcore merge: the saver")
-    again = reopen(folder, plugins, overrides)
-    adapter = folder / "model"
-    if not (adapter / "adapter_config.json").is_file():
-        again.active.close()
-        raise ModelError(f"there is no adapter in {adapter}", why="the run has not saved one", fix="Name another run")
-    # Paths of data files are relative to the configuration that the run was started with.
-    started_in = Path(runs.facts(folder).get("config_dir", folder))
-    config = replace(again.config, path=started_in / again.config.path.name)
-    stages = Stages(config, plugins, again.stages.selected)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' own bars too, when it is imported
-    quiet_libraries()
+    plugins.require("saver", SAVER, "ftcore merge: its saver")
+    run = reopen(folder, plugins, overrides, exclusively=True)
     try:
-        with locks.held(folder):
-            saved = stages.save(SAVER, again.active, SavedAdapter(adapter, config.fine_tuner.base_model_id))
-            Steps(again.active).done(f"save:{SAVER}", saved=[vars(item) for item in saved])
+        adapter = folder / "model"
+        if not (adapter / "adapter_config.json").is_file():
+            whole = (adapter / "config.json").is_file()
+            raise ModelError(
+                f"there is no adapter in {adapter}",
+                why="the run has trained the whole model" if whole else "the run has not saved one",
+                fix="" if whole else f"Type ftcore finish {folder}",
+            )
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' own bars too, once it is imported
+        quiet_libraries()
+        # The run's metrics may be of other rows or other weights: what is compared is measured again.
+        trained = KeptModel(adapter, run.config.fine_tuner.base_model_id, metrics={})
+        saved = run.stages.save(SAVER, run.active, trained)
+        Steps(run.active).done(f"save:{SAVER}", saved=[vars(item) for item in saved])
         for item in saved:
-            again.active.say(f"saved      {item.what}: {item.where}")
+            run.active.say(f"saved      {item.what}: {item.where}")
         return saved
     finally:
-        again.active.console.end()
-        again.active.close()
-
-
-@dataclass(frozen=True)
-class SavedAdapter:
-    """Implements `ftcore.contracts.Trained` for an adapter that lies in a folder."""
-
-    folder: Path
-    base_model_id: str
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    kind: Literal["adapter", "full"] = "adapter"
-
-    @property
-    def model(self) -> Any:
-        from ftcore.saved_model import load
-
-        return load(self.folder)[0]
-
-    @property
-    def tokenizer(self) -> Any:
-        from ftcore.saved_model import load
-
-        return load(self.folder)[1]
-
-    def export(self, folder: Path) -> Path:
-        if folder.resolve() != self.folder.resolve():
-            with files.whole_folder(folder) as scratch:
-                shutil.copytree(self.folder, scratch, dirs_exist_ok=True)
-        return folder
+        run.active.console.end()
+        run.active.close()

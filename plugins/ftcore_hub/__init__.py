@@ -29,9 +29,9 @@ def ftcore_settings() -> type[HubSettings]:
 
 
 @hookimpl
-def ftcore_check(config: Config) -> Iterator[Problem]:
+def ftcore_check(config: Config, settings: HubSettings) -> Iterator[Problem]:
     """Find out before the training what would stop the push after it. Asks no network."""
-    return problems(config)
+    return problems(config, settings)
 
 
 @hookimpl
@@ -57,21 +57,20 @@ def ftcore_preflight(config: Config, run_name: str, settings: HubSettings) -> It
 
 @hookimpl
 def ftcore_save(run: Run, trained: Trained, settings: HubSettings) -> Saved:
-    """Upload `<run>/model`, written first where no other saver has done so; pushing again sends only what changed.
+    """Upload `<run>/model`, written first where no other saver has done so, or `<run>/merged`, as `[hub] pushes` says.
+
+    Pushing again sends only what changed.
 
     Raises:
         SaveError: the Hub did not take it; the message says how to upload the folder by hand.
     """
-    folder = run.dir / "model"
-    # A resumed run may find the model of its first part there.
-    if run.resumed or not folder.exists():
-        trained.export(folder)
+    folder = _folder(run, trained, settings)
     if find_spec("huggingface_hub") is None:
         raise _failed(settings, run, folder, "huggingface_hub is not installed", "Type: pip install 'ftcore[hub]'")
     token = tokens.find()
     if token is None:
         raise _failed(settings, run, folder, "there is no access token", "Set HF_TOKEN")
-    what = "LoRA adapter" if trained.kind == "adapter" else "model"
+    what = _WHAT[settings.pushes if trained.kind == "adapter" else "full"]
     _warn_of_local_base(run, folder)
     message = settings.commit_message or f"{what[:1].upper()}{what[1:]} of the ftcore run {run.name}"
     repo_id = settings.repo_id or run.name
@@ -84,6 +83,27 @@ def ftcore_save(run: Run, trained: Trained, settings: HubSettings) -> Saved:
     except Refusal as refusal:
         raise _failed(settings, run, folder, refusal.why, refusal.fix, repo_id, token) from refusal.__cause__
     return Saved(f"pushed {what}", to.url)
+
+
+_WHAT = {"adapter": "LoRA adapter", "merged": "merged model", "full": "model"}
+
+
+def _folder(run: Run, trained: Trained, settings: HubSettings) -> Path:
+    """The folder to push, complete."""
+    if settings.pushes == "merged":
+        folder = run.dir / "merged"
+        if not (folder / "config.json").exists():
+            raise SaveError(
+                f"there is no merged model in {folder} to push",
+                why='[hub] pushes is "merged", and the saver merged has not written one',
+                fix=f"Type ftcore merge {run.dir}, then ftcore push {run.dir}",
+            )
+        return folder
+    folder = run.dir / "model"
+    # A resumed run may find the model of its first part there.
+    if run.resumed or not folder.exists():
+        trained.export(folder)
+    return folder
 
 
 def _warn_of_local_base(run: Run, folder: Path) -> None:

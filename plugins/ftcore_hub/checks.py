@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from ftcore.errors import Problem
@@ -12,16 +13,38 @@ from ftcore_hub import tokens
 
 if TYPE_CHECKING:
     from ftcore.config import Config
+    from ftcore_hub.settings import HubSettings
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
-def problems(config: Config) -> Iterator[Problem]:
+def problems(config: Config, settings: HubSettings) -> Iterator[Problem]:
     """What is missing for a push that the configuration wants."""
+    if config.fine_tuner.push_to_hub or "hub" in (config.stages.savers or ()):
+        yield from _unmerged(config, settings)
     if config.fine_tuner.push_to_hub:
         yield from _missing("fine_tuner.push_to_hub", "push_to_hub is true")
     elif "hub" in (config.stages.savers or ()):
         yield from _missing("stages.savers", "[stages] savers names hub")
+
+
+def _unmerged(config: Config, settings: HubSettings) -> Iterator[Problem]:
+    """Will there be a merged model when it is pushed?"""
+    if settings.pushes != "merged":
+        return
+    before = list(takewhile(lambda name: name != "hub", config.stages.savers or ()))
+    if config.fine_tuner.full_finetuning:
+        yield Problem(
+            "hub.pushes",
+            'pushes is "merged" and full_finetuning is true: there is no adapter to merge',
+            "Remove pushes",
+        )
+    elif "merged" not in before:
+        yield Problem(
+            "hub.pushes",
+            'pushes is "merged" and [stages] savers does not name merged before hub: there would be nothing to push',
+            'Set savers = ["local", "merged", "hub"] in [stages]',
+        )
 
 
 def _missing(where: str, wanted: str) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -28,6 +28,9 @@ class HubSettings(Section):
 
     endpoint: str | None = None
     """The Hub's address. Null takes the environment variable `HF_ENDPOINT`, else https://huggingface.co."""
+
+    pushes: Literal["adapter", "merged"] = "adapter"
+    """What is pushed: `adapter`, what was trained (with `full_finetuning`, the whole model), or `merged`, the model that the saver `merged` writes, which has to stand before `hub` in `[stages] savers`."""
 
     commit_message: Annotated[str, Field(min_length=1)] | None = None
     """The message of the commit. Null names the run."""

@@ -43,7 +43,7 @@ def save_merged(run: Run, trained: Trained, held_out: HeldOut, settings: MergedS
         with files.whole_folder(folder) as scratch:
             kept = write_merged(scratch, base.weights, changes, settings.rounding, settings.seed)
             write_companions(scratch, base.weights.folder, adapter_folder, name, changes.untied)
-            losses, unchecked = _weigh(run, trained, held_out, base, adapter_folder, scratch, name)
+            losses, unchecked = _weigh(run, trained, held_out, settings, base, adapter_folder, scratch, name)
             _tell(run, losses, unchecked, kept)
             if losses is not None:
                 require(losses, settings.least_gain, settings.rounding, name)
@@ -76,13 +76,20 @@ def _dtype(settings: MergedSettings, base: Base) -> Any:
 
 
 def _weigh(
-    run: Run, trained: Trained, held_out: HeldOut, base: Base, adapter: Path, merged: Path, dtype: str
+    run: Run,
+    trained: Trained,
+    held_out: HeldOut,
+    settings: MergedSettings,
+    base: Base,
+    adapter: Path,
+    merged: Path,
+    dtype: str,
 ) -> tuple[Losses | None, str]:
     """The three losses; or None, and why."""
     if not held_out.rows:
         return None, "the run has no validation data (name some with ftcore merge --data)"
     known = trained.metrics
-    reusable = _same_weights(run, base) and {"eval_loss_before", "eval_loss"} <= known.keys()
+    reusable = settings.base is None and _same_weights(run, base) and {"eval_loss_before", "eval_loss"} <= known.keys()
     try:
         before = known["eval_loss_before"] if reusable else held_out.loss(base.weights.folder)
         after = known["eval_loss"] if reusable else held_out.loss(base.weights.folder, adapter=adapter)

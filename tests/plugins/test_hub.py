@@ -288,6 +288,40 @@ def test_public_where_configured(hub: FakeHub, pushing: Callable[..., Pushing]) 
     assert not hub.repos["ada/llama-qa"].private
 
 
+def test_the_merged_model_where_configured(hub: FakeHub, pushing: Callable[..., Pushing], tmp_path: Path) -> None:
+    push = pushing('pushes = "merged"')
+    merged = {
+        "config.json": b"{}",
+        "model.safetensors": b"\0merged",
+        "README.md": CARD.replace("peft", "transformers").encode(),
+    }
+    with pytest.raises(SaveError, match=r"there is no merged model in .*merged to push.*ftcore merge"):
+        push(adapter())
+    TrainedFolder(merged).export(push.run.dir / "merged")
+
+    saved = push(adapter())
+
+    assert saved == Saved("pushed merged model", f"{hub.url}/ada/llama-qa")
+    assert downloaded(hub, "ada/llama-qa", tmp_path / "down") == merged
+
+
+@pytest.mark.parametrize(
+    ("savers", "fix"),
+    [
+        ('["local", "hub"]', 'Set savers = ["local", "merged", "hub"] in [stages]'),
+        ('["local", "hub", "merged"]', 'Set savers = ["local", "merged", "hub"] in [stages]'),
+        ('["merged", "hub"]', None),
+    ],
+)
+def test_the_merged_model_has_to_be_there_before_it_is_pushed(
+    savers: str, fix: str | None, hub: FakeHub, plugins: Plugins, load: Callable[..., configs.Config]
+) -> None:
+    found = problems(plugins, load(f'[hub]\npushes = "merged"\n[stages]\nsavers = {savers}'))
+    assert [(problem.where, problem.fix) for problem in found] == ([("hub.pushes", fix)] if fix else [])
+    full = load(f'[hub]\npushes = "merged"\n[stages]\nsavers = {savers}', "push_to_hub = true\nfull_finetuning = true")
+    assert "there is no adapter to merge" in problems(plugins, full)[0].message
+
+
 def test_branch_and_message_where_configured(hub: FakeHub, pushing: Callable[..., Pushing], tmp_path: Path) -> None:
     push = pushing('revision = "exp/one"\ncommit_message = "second try"')
 

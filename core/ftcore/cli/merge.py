@@ -42,7 +42,7 @@ def merge(
     on held-out rows are compared; a merge that keeps less than 90 % of the adapter's gain is refused (exit code 7).
     `[merged]` in the run's configuration has the same settings; options given here go before them.
     """
-    from ftcore.merging import merge_run
+    from ftcore import merging
 
     wanted = {
         "merged.dtype": DTYPES[dtype] if dtype else None,
@@ -52,4 +52,4 @@ def merge(
         "merged.least_gain": 0 if force else None,
         "fine_tuner.validation_data_id": data,
     }
-    merge_run(folder, [f"{key}={value}" for key, value in wanted.items() if value is not None])
+    merging.merge(folder, [f"{key}={value}" for key, value in wanted.items() if value is not None])
