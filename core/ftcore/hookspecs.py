@@ -186,6 +186,15 @@ def ftcore_save(
 
 
 @hookspec
+def ftcore_answering(model: Any, settings: Any) -> None:
+    """A saved model was loaded to answer: change what it computes with, so that it answers as it was trained.
+
+    Called for every plugin by `ftcore ask`, with the settings of the run that saved the model, or the defaults for a
+    folder that is no run directory.
+    """
+
+
+@hookspec
 def ftcore_run_finished(run: Run, status: RunStatus, settings: Any) -> None:
     """The run ended well or was interrupted. Called for every plugin; an error is a warning."""
 

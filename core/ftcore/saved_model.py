@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ftcore.config import load as read_config
 from ftcore.contracts import Conversation
-from ftcore.errors import ModelError
+from ftcore.errors import FtcoreError, ModelError
+from ftcore.plugins import Plugins, discover
 from ftcore.quiet import quiet_libraries
 from ftcore.turns import ends_of
 
@@ -26,6 +29,7 @@ def answer(run: Path, question: str, *, system: str | None = None, max_new_token
     import torch
 
     model, tokenizer = load(run)
+    _prepare(model, run)
     conversation: Conversation = [{"role": "system", "content": system}] if system is not None else []
     conversation.append({"role": "user", "content": question})
     text = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
@@ -40,6 +44,30 @@ def answer(run: Path, question: str, *, system: str | None = None, max_new_token
         )
     new = output[0, inputs["input_ids"].shape[1] :]
     return str(tokenizer.decode(new, skip_special_tokens=True)).strip()
+
+
+def _prepare(model: Any, run: Path) -> None:
+    """Let plugins change what the model computes with."""
+    plugins = discover()
+    hearing = plugins.implementing("ftcore_answering")
+    sections = _sections(plugins, run) if hearing else {}
+    for name in hearing:
+        plugins.call("ftcore_answering", name, model=model, settings=sections.get(name))
+
+
+def _sections(plugins: Plugins, run: Path) -> dict[str, Any]:
+    path = run / "config.toml"
+    try:
+        config = read_config(path, plugins) if path.is_file() else None
+    except FtcoreError:
+        config = None  # of a run with other plugins, or with secrets that are not there: no reason not to answer
+    if config is not None:
+        return {name: config.section(name) for name in plugins.sections}
+    made = {}
+    for name, kind in plugins.sections.items():
+        with suppress(ValueError):
+            made[name] = kind()
+    return made
 
 
 def _ends(model: Any, tokenizer: Any) -> list[int]:

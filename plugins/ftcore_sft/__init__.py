@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftcore import hookimpl
 from ftcore.contracts import Run, Trainer
@@ -54,3 +54,12 @@ def ftcore_make_trainer(
     from ftcore_sft.trainer import SupervisedTrainer
 
     return SupervisedTrainer(run, training, logging, saving, audit, settings)
+
+
+@hookimpl
+def ftcore_answering(model: Any, settings: SftSettings) -> None:
+    """A 16-bit adapter answers as it was evaluated, rounded once."""
+    if settings.round_once:
+        from ftcore_sft.lora import install
+
+        install(model)

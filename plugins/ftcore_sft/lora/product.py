@@ -8,7 +8,7 @@ held twice, and it costs what adding the adapter last would.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -39,10 +39,10 @@ class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]
             downs = [down.to(dtype) for down in tensors[1::3]]
             # Scaled before it is rounded to `dtype`.
             ups = [(up * scale).to(dtype) for up, scale in zip(tensors[2::3], scales, strict=True)]
-            inners = [seen @ down.T for seen, down in zip(all_seen, downs, strict=True)]
-            inner, up = _joined(inners), _joined(ups)
+            inner = _joined([seen @ down.T for seen, down in zip(all_seen, downs, strict=True)])
+            up = _joined(ups)
             out = inner @ up.T if shift is None else torch.addmm(shift.to(dtype), inner, up.T)
-            out = add_product(out, flat, dense(weight, dtype), bias)
+            out = _with_base(out, flat, weight, bias)
         held = weight if torch.is_tensor(weight) else None
         ctx.save_for_backward(held, inner, up, *all_seen, *downs)
         ctx.weight, ctx.dtype, ctx.scales = weight if held is None else None, dtype, scales
@@ -89,8 +89,20 @@ _FIRST = 6
 """The place of the adapters' tensors among the arguments."""
 
 
-def dense(weight: Any | Callable[[Any], Any], dtype: Any) -> Any:
-    """The weight as a matrix of a type."""
+def _with_base(out: Any, flat: Any, weight: Any, bias: Any) -> Any:
+    times = getattr(weight, "times", None)
+    if times is None or not flat.is_cuda or len(flat) > _FEW:
+        return add_product(out, flat, dense(weight, flat.dtype), bias)
+    wide = times(flat.float()).add_(out)
+    return out.copy_(wide if bias is None else wide.add_(bias))
+
+
+_FEW = 4
+"""Tokens of a batch in generation, for which packed weights are read faster than expanded."""
+
+
+def dense(weight: Any, dtype: Any) -> Any:
+    """The weight, a tensor or a function that makes one, as a matrix of a type."""
     return weight.to(dtype) if torch.is_tensor(weight) else weight(dtype)
 
 
@@ -109,7 +121,8 @@ def add_product(out: Any, inputs: Any, weight: Any, bias: Any = None) -> Any:
         return out.addmm_(inputs, weight.T).add_(bias)
     # A bias of 16 bits on top of `out` would round away what is in `out`, so all three meet in float32.
     if out.device.type == "cpu" and not torch.compiler.is_compiling() and _adds_in_one_go(out.dtype):
-        return torch.ops.mkldnn._linear_pointwise.binary(inputs, out, weight.contiguous(), bias.to(out.dtype), "add")
+        placed = inputs.contiguous(), out, weight.contiguous(), bias.to(out.dtype)
+        return torch.ops.mkldnn._linear_pointwise.binary(*placed, "add")
     wide = product32(inputs, weight.T, exact=True)
     return out.copy_(wide.add_(out).add_(bias))
 
@@ -123,7 +136,10 @@ def product32(left: Any, right: Any, exact: bool = False) -> Any:
         return left @ right
     if left.device.type == "cuda":
         return torch.mm(left, right, out_dtype=torch.float32)
-    return left.float() @ right.float() if exact else (left @ right).float()
+    if not exact:
+        return (left @ right).float()
+    with torch.autocast(left.device.type, enabled=False):
+        return left.float() @ right.float()
 
 
 @cache

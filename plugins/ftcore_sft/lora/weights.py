@@ -54,7 +54,7 @@ def matrix(base: Any) -> Any:
     """The weight, [outputs, inputs]: a tensor, or a function from a type to a tensor; None where it cannot be had now."""
     kind = type(base).__name__
     if kind == "Linear4bit":
-        state = base.weight.quant_state
+        state = getattr(base.weight, "quant_state", None)
         # Packed for a kernel of its own, it cannot be expanded any more.
         return None if state is None or getattr(state, "packing_format_for_cpu", False) else _FourBits(base.weight)
     if kind == "Linear8bitLt":
@@ -72,6 +72,12 @@ class _FourBits:
         from bitsandbytes.functional import dequantize_4bit
 
         return dequantize_4bit(self._weight.data, self._weight.quant_state).to(dtype)
+
+    def times(self, inputs: Any) -> Any:
+        """`inputs @ weight.T` without expanding the weight, [tokens, outputs], of the inputs' type."""
+        from bitsandbytes import matmul_4bit
+
+        return matmul_4bit(inputs, self._weight.t(), quant_state=self._weight.quant_state)
 
 
 class _EightBits:
