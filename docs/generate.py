@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcore import contracts
+from ftcore.changes import LEARNING_STAGES, changeable
 from ftcore.config import CORE_SECTIONS
 from ftcore.discovery import SPECIFICATIONS, STAGE_OF_HOOK
 from ftcore.errors import EXIT_CODES
@@ -32,28 +33,31 @@ def configuration() -> str:
     titles = ("Model", "LoRA", "Data", "Training", "Logging", "Saving")
     concerns: tuple[type[Section], ...] = CONCERNS
     for title, concern in zip(titles, concerns, strict=True):
-        parts += [f"### {title}", *_keys(concern, "fine_tuner")]
+        parts += [f"### {title}", *_keys(concern, "fine_tuner", concern.changeable())]
     for name, model in CORE_SECTIONS.items():
         if name != "fine_tuner":
-            parts += [f"## `[{name}]`", _doc(model), *_keys(model, name)]
+            parts += [f"## `[{name}]`", _doc(model), *_keys(model, name, model.changeable())]
     parts.append(_PLUGIN_SECTIONS_HEAD)
     plugins = discover(disabled=())
     for name, model in plugins.sections.items():
         record = plugins.get(name)
         if record is not None and record.distribution == "ftcore":
             served = ", ".join(f"`{stage}`" for stage in record.stages) or "no stage"
-            parts += [f"## `[{name}]`", f"{_doc(model)} The plugin serves {served}.", *_keys(model, name)]
+            free = changeable(name, model, bool(set(record.stages) & set(LEARNING_STAGES)))
+            parts += [f"## `[{name}]`", f"{_doc(model)} The plugin serves {served}.", *_keys(model, name, free)]
     parts += [_EXIT_CODES_HEAD, "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())]
     return "\n\n".join(parts).replace("|---|---|\n\n", "|---|---|\n") + "\n"
 
 
-def _keys(model: type[Section], section: str) -> Iterator[str]:
+def _keys(model: type[Section], section: str, free: frozenset[str]) -> Iterator[str]:
     schema = model.model_json_schema()
     required = schema.get("required", [])
     for key, rule in schema["properties"].items():
         default = "required" if key in required else f"default `{_toml(rule.get('default'))}`"
         takes = _takes(rule, schema.get("$defs", {}))
-        yield f'<a id="{section}-{key}"></a>**`{key}`** · {takes} · {default}  \n{" ".join(rule["description"].split())}'
+        change = " · may change on resume" if key in free else ""
+        heading = f'<a id="{section}-{key}"></a>**`{key}`** · {takes} · {default}{change}'
+        yield f"{heading}  \n{' '.join(rule['description'].split())}"
 
 
 def _doc(model: type) -> str:
@@ -127,6 +131,8 @@ loading anything heavy; `ftcore schema` prints its JSON Schema for editors.
   `--set 'fine_tuner.answer_part="<|assistant|>\\n"'`.
 - Secrets come from the environment only (`HF_TOKEN`, `WANDB_API_KEY`, `MLFLOW_TRACKING_PASSWORD`, …). The values of such
   variables, and passwords in URLs, are masked in everything that ftcore shows or writes.
+- A run that goes on (`ftcore run --resume`) must have the same settings, but for the keys marked "may change on resume":
+  what is learned does not depend on those. See [what happens when something fails](reliability.md).
 - Relative paths of data are looked up from the folder where the command is started, then from the file's folder."""
 
 _PLUGIN_SECTIONS_HEAD = """# Sections of the built-in plugins

@@ -6,6 +6,7 @@ because half of the training would be of one kind and half of another. Data are 
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ from ftcore.config import CORE_SECTIONS, Config
 from ftcore.errors import ConfigError, InvalidConfig
 from ftcore.plugins import Plugins
 from ftcore.selection import Choice
+from ftcore.settings.base import Section
 from ftcore.text import shown
 
 LEARNING_STAGES = ("loader", "trainer", "model")
@@ -66,6 +68,15 @@ def changes(
         if then.get(stage) != now.get(stage)
     ]
     return [*found, *_versions(facts, plugins, learning)]
+
+
+def changeable(name: str, model: type[Section], learning: bool) -> frozenset[str]:
+    """The keys of a section that may differ when a run goes on.
+
+    Args:
+        learning: whether the section is that of a plugin that decides what is learned; any key of another may differ.
+    """
+    return model.changeable() if name in CORE_SECTIONS or learning else frozenset(model.model_fields)
 
 
 def data_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
@@ -130,7 +141,7 @@ def _settings(old: Mapping[str, Any], new: Mapping[str, Any], plugins: Plugins, 
         before, after = old.get(name), new.get(name)
         if before is None or after is None or before == after:
             continue  # a plugin that was not there then, or is not now, and has no part in the run
-        harmless = model.changeable() if name in CORE_SECTIONS or name in learning else frozenset(model.model_fields)
+        harmless = changeable(name, model, name in learning)
         for key in sorted(before.keys() | after.keys()):
             first, second = before.get(key, _NOTHING), after.get(key, _NOTHING)
             if first != second:
@@ -149,5 +160,6 @@ def _versions(facts: Mapping[str, Any], plugins: Plugins, learning: set[Any]) ->
         if record is not None and before is not None and before["version"] != record.version:
             what = f"the plugin {name} ({record.distribution})"
             yield Change(what, str(before["version"]), str(record.version), matters=True)
-    if facts.get("ftcore") != __version__:
-        yield Change("ftcore", str(facts.get("ftcore")), __version__, matters=False)
+    for name, new in (("ftcore", __version__), ("python", platform.python_version())):
+        if facts.get(name) != new:
+            yield Change(name, str(facts.get(name, _NOTHING)), new, matters=False)

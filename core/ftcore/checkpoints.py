@@ -69,7 +69,7 @@ def writing(folder: Path) -> Iterator[Path]:
         complete(folder)
     except BaseException as error:
         refusal = disk_error(error, folder)
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(scratch.parent, ignore_errors=True)
         if refusal is not None:
             raise refusal from error
         raise

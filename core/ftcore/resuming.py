@@ -64,6 +64,8 @@ def take_up(
     for change in found:
         kind = "accepted" if change.matters and begun else "note"
         active.say(f"{kind:<10} {change}")
+    if any(change.matters for change in found):
+        Steps(active).forget_all_but("before")  # that was the base model; whatever was trained or saved is another now
     resumption = {
         "at": datetime.now().astimezone().isoformat(),
         "accepted": accept_changes,
@@ -98,7 +100,7 @@ def starting_point(active: ActiveRun, steps: Steps) -> checkpoints.Found:
         active.say(f"resuming   from {found.folder.name}")
     elif active.resumed or active.facts.get("progress"):
         active.say("resuming   there is no complete checkpoint: training begins again")
-        steps.forget("before", "fit", "after")
+        steps.forget_all_but()
     if resumptions := list(active.facts.get("resumptions", ())):
         active.record(resumptions=[*resumptions[:-1], {**resumptions[-1], "from_step": found.step}])
     evaluated = metrics.cut(active.dir / "metrics.jsonl", found.step if found.folder is not None else -1)

@@ -301,9 +301,18 @@ class _LogFile(logging.FileHandler):
     _told = False
 
     def handleError(self, record: logging.LogRecord) -> None:
+        self._tell(sys.exc_info()[1])
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:
+            self._tell(error)
+
+    def _tell(self, error: BaseException | None) -> None:
         if not self._told:
             self._told = True
-            print(f"warning: {self.baseFilename} cannot be written ({sys.exc_info()[1]})", file=sys.stderr, flush=True)
+            print(f"warning: {self.baseFilename} cannot be written ({error})", file=sys.stderr, flush=True)
 
 
 class _MaskingFormatter(logging.Formatter):

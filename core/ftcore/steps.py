@@ -41,6 +41,10 @@ class Steps:
         """Steps that are to be done again."""
         self._active.record(progress={name: result for name, result in self._all().items() if name not in names})
 
+    def forget_all_but(self, *names: str) -> None:
+        """Every other step is to be done again."""
+        self._active.record(progress={name: result for name, result in self._all().items() if name in names})
+
     def _all(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self._active.facts.get("progress", {})
         return found

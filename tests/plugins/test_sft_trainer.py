@@ -227,13 +227,38 @@ def test_a_stop_is_obeyed_after_the_step_and_leaves_a_checkpoint(tiny: Path, tra
     assert (listener.checkpoints[0] / "optimizer.pt").exists()
 
 
-def test_a_resumed_training_goes_on_as_if_it_had_not_stopped(tiny: Path, tracked_run: TrackedRun) -> None:
+RESUMED = {
+    "grouped by length": {},
+    "in random order": {"packing": True, "device_train_batch_size": 1},
+    "8 bits": {"optimizer": "adamw_8bit"},
+    "accumulated": {"device_train_batch_size": 1, "grad_accumulation": 4},
+}
+
+
+@pytest.mark.parametrize("options", RESUMED.values(), ids=RESUMED)
+def test_a_resumed_training_goes_on_as_if_it_had_not_stopped(
+    tiny: Path, tracked_run: TrackedRun, options: dict[str, Any]
+) -> None:
+    if "8bit" in options.get("optimizer", ""):
+        pytest.importorskip("bitsandbytes")
+    given = {"epochs": 3, "lr_scheduler_type": "cosine", **options}
     whole, first, second = Listener(), Listener(stop_after=5), Listener()
-    _, expected = fit(tracked_run, tiny, whole, epochs=3, lr_scheduler_type="cosine")
+    undisturbed, expected = fit(tracked_run, tiny, whole, **given)
     shutil.rmtree(tracked_run.dir / "checkpoints")
-    fit(tracked_run, tiny, first, epochs=3, lr_scheduler_type="cosine")
-    result, found = fit(tracked_run, tiny, second, first.checkpoints[0], epochs=3, lr_scheduler_type="cosine")
-    assert second.began == (12, 5)
-    assert (result.status, result.steps) == ("finished", 12)
+    fit(tracked_run, tiny, first, **given)
+    result, found = fit(tracked_run, tiny, second, first.checkpoints[0], **given)
+    assert second.began == (undisturbed.steps, 5)
+    assert (result.status, result.steps) == ("finished", undisturbed.steps)
     assert first.losses | second.losses == whole.losses
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert result.metrics["train_loss"] == undisturbed.metrics["train_loss"]
+
+
+def test_a_checkpoint_of_the_last_step_is_loaded_and_nothing_is_trained(tiny: Path, tracked_run: TrackedRun) -> None:
+    listener = Listener()
+    whole, expected = fit(tracked_run, tiny, listener, epochs=0.6)
+    again = Listener()
+    result, found = fit(tracked_run, tiny, again, listener.checkpoints[-1], epochs=0.6)
+    assert (result.status, result.steps, again.losses) == ("finished", whole.steps, {})
+    assert result.metrics["train_loss"] == whole.metrics["train_loss"]
     assert all(torch.equal(found[name], expected[name]) for name in expected)

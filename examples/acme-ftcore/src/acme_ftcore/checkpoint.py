@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
+from ftcore import checkpoints
 from ftcore.errors import TrainingError
-from ftcore.files import whole_folder
 from ftcore.settings.saving import SavingSettings
 
 
@@ -22,15 +21,18 @@ class Checkpoints:
         return step % self._saving.save_steps == 0 or step == total
 
     def save(self, step: int, model: Any, optimizer: Any) -> Path:
-        """Write one; the folder appears complete or not at all."""
+        """Write one; the folder appears complete or not at all.
+
+        Raises:
+            DiskError: it could not be written; those before it are untouched.
+        """
         import torch
 
         target = self._folder / f"checkpoint-{step}"
         trained = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
-        with whole_folder(target) as scratch:
+        with checkpoints.writing(target) as scratch:
             torch.save({"step": step, "trained": trained, "optimizer": optimizer.state_dict()}, scratch / "state.pt")
-        for old in sorted(self._folder.glob("checkpoint-*"), key=_step)[: -self._saving.save_total_limit]:
-            shutil.rmtree(old)
+        checkpoints.rotate(self._folder, self._saving.save_total_limit)
         return target
 
     def load(self, folder: Path, model: Any, optimizer: Any) -> int:
@@ -51,7 +53,3 @@ class Checkpoints:
             return int(state["step"])
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise TrainingError(f"training cannot go on from {folder}", why=str(error)) from error
-
-
-def _step(folder: Path) -> int:
-    return int(folder.name.partition("-")[2])

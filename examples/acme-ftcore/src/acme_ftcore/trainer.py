@@ -89,9 +89,10 @@ class AcmeTrainer:
             losses.append(self._step(step, rows))
             if step % self._logging.log_steps == 0 or (step == 1 and self._logging.log_first_step):
                 self._observer.log(step, {"loss": losses[-1], "learning_rate": self._rate(step)})
-            if self._checkpoints.due(step, total):
+            stop = self._observer.should_stop()
+            if stop or self._checkpoints.due(step, total):
                 self._observer.checkpoint(step, self._checkpoints.save(step, self._model, self._optimizer))
-            if self._observer.should_stop():
+            if stop:
                 break
         metrics = {"train_loss": sum(losses) / len(losses)} if losses else {}
         return FitResult(step, step / per_epoch, metrics, "finished" if step >= total else "interrupted")
