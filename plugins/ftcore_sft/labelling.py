@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ftcore.contracts import Conversation
-from ftcore_sft.labels import IGNORED, labels_by_ids, labels_by_mask, labels_in, marked_spans
+from ftcore.errors import DataError
+from ftcore_sft.labels import IGNORED, labels_by_ids, labels_in, marked_spans
 from ftcore_sft.markers import Markers
 from ftcore_sft.probes import render
 from ftcore_sft.tracing import Untraceable, answer_spans
@@ -36,8 +37,18 @@ class Batch:
         return self.flat[self.offsets[row] : self.offsets[row + 1]]
 
     def characters(self, row: int) -> Any:
-        """Which characters of the text each of its tokens covers; None where the tokenizer does not tell."""
-        return self.encoded.encodings[row].offsets if self.encoded.encodings else None
+        """Which characters of the text each of its tokens covers.
+
+        Raises:
+            DataError: the tokenizer does not tell.
+        """
+        if not self.encoded.encodings:
+            raise DataError(
+                "the tokenizer does not tell which characters its tokens cover",
+                why="it is written in Python, and where the assistant's turns are must be looked up in the text",
+                fix="Use the model's fast tokenizer, or set train_on_responses_only = false",
+            )
+        return self.encoded.encodings[row].offsets
 
 
 @dataclass
@@ -71,8 +82,13 @@ def label(batch: Batch, tokenizer: Any, markers: Markers | None) -> Labelled:
     """The labels of a batch; without markers every token is supervised."""
     if markers is None:
         return Labelled(batch.flat)
+    found = _by_turns(batch, tokenizer, markers)
     if markers.generation:
-        return _by_generation(batch, tokenizer, markers)
+        found.labels[~marked_as_generated(batch, tokenizer)] = IGNORED
+    return found
+
+
+def _by_turns(batch: Batch, tokenizer: Any, markers: Markers) -> Labelled:
     found, unmarked = _by_markers(batch, markers)
     for row, conversation in enumerate(batch.conversations):
         quoting = any(markers.quoted_in(turn["content"]) for turn in conversation)
@@ -116,15 +132,11 @@ def _odd(conversation: Conversation, text: str, markers: Markers) -> bool:
 
 def _write(found: Labelled, batch: Batch, row: int, spans: list[tuple[int, int]] | Untraceable) -> None:
     begin, end = batch.offsets[row], batch.offsets[row + 1]
-    characters = batch.characters(row)
-    if isinstance(spans, Untraceable) or characters is None:
+    if isinstance(spans, Untraceable):
         found.labels[begin:end] = IGNORED
-        found.refused[row] = str(spans) if isinstance(spans, Untraceable) else _NO_POSITIONS
+        found.refused[row] = str(spans)
     else:
-        found.labels[begin:end] = labels_in(spans, batch.ids(row), characters)
-
-
-_NO_POSITIONS = "its turns must be found in its text, and the tokenizer tells no positions in it"
+        found.labels[begin:end] = labels_in(spans, batch.ids(row), batch.characters(row))
 
 
 def _traced(batch: Batch, row: int, tokenizer: Any, markers: Markers) -> list[tuple[int, int]] | Untraceable:
@@ -136,11 +148,11 @@ def _traced(batch: Batch, row: int, tokenizer: Any, markers: Markers) -> list[tu
         return error
 
 
-def _by_generation(batch: Batch, tokenizer: Any, markers: Markers) -> Labelled:
+def marked_as_generated(batch: Batch, tokenizer: Any) -> Any:
+    """Which tokens the template's `{% generation %}` marks, as a mask of shape [tokens]."""
     import numpy as np
 
-    masks = tokenizer.apply_chat_template(
+    encoded = tokenizer.apply_chat_template(
         list(batch.conversations), tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )["assistant_masks"]
-    rows = [labels_by_mask(mask, batch.ids(row), markers.end_id) for row, mask in enumerate(masks)]
-    return Labelled(np.concatenate(rows))
+    )
+    return np.concatenate([np.asarray(mask, dtype=bool) for mask in encoded["assistant_masks"]])

@@ -89,20 +89,7 @@ def labels_in(spans: Iterable[tuple[int, int]], ids: Any, characters: Sequence[t
     import numpy as np
 
     first, last = np.asarray(characters, dtype=np.int64).reshape(-1, 2).T
-    supervised = np.zeros(len(ids), dtype=bool)
+    supervised: Any = np.zeros(len(ids), dtype=bool)
     for start, end in spans:
         supervised |= (last > start) & (last <= end) & (last > first)
-    return np.where(supervised, ids, IGNORED)
-
-
-def labels_by_mask(mask: Sequence[int], ids: Any, end_id: int | None) -> Any:
-    """Labels of one row from the mask of a template's `{% generation %}`, each stretch cut behind its last end token."""
-    import numpy as np
-
-    supervised = np.asarray(mask, dtype=bool).copy()
-    borders = np.flatnonzero(np.diff(np.concatenate([[False], supervised, [False]]).astype(np.int8)))
-    for start, stop in borders.reshape(-1, 2):
-        ends = np.flatnonzero(ids[start:stop] == end_id) if end_id is not None else []
-        if len(ends):
-            supervised[start + ends[-1] + 1 : stop] = False
     return np.where(supervised, ids, IGNORED)

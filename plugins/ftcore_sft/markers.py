@@ -23,7 +23,7 @@ class Markers:
             where no special token does.
         end_id: that token.
         reliable: whether the markers alone find the assistant's turns; otherwise each row is traced (see `tracing`).
-        generation: whether the template's own `{% generation %}` marks rule.
+        generation: whether the template's own `{% generation %}` marks leave out some of what the markers find.
     """
 
     question: str
@@ -113,7 +113,8 @@ def _question(tokenizer: Any) -> str:
     first = atoms(tokenizer, _two_turns(tokenizer).partition(QUESTIONS[0])[0])
     # It stands before the first question too, perhaps without the white space that parts it from an answer.
     everywhere = "".join(opener[len(opener) - shared_start(opener[::-1], first[::-1]) :])
-    return everywhere if everywhere.strip() else "".join(opener)
+    # In some templates (GLM) it is the question's own opener that ends an answer.
+    return next((text for text in (everywhere, "".join(opener)) if text.strip()), "".join(between))
 
 
 def _behind_answers(tokenizer: Any) -> tuple[list[str], list[str]]:

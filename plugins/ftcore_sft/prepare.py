@@ -154,7 +154,7 @@ def _encode(start: int, batch: Mapping[str, list[Any]], recipe: Recipe) -> tuple
     if not good.any():
         return _empty(), tally
     lengths = np.diff(encoded.offsets)
-    of_good = np.repeat(good, lengths)
+    of_good: Any = np.repeat(good, lengths)
     flat, labels, lengths = encoded.flat[of_good], labelled.labels[of_good], lengths[good]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     tally.longest_untruncated = int(lengths.max())

@@ -63,7 +63,7 @@ class SupervisedTrainer:
         if examples.validation is not None:
             validation, found = cached(examples.validation, recipe, num_proc)
             self._judge_rows(found, "validation")
-        if markers is not None and markers.answer:
+        if markers is not None:
             facts |= {"question_part": markers.question, "answer_part": markers.answer}
         if self._training.packing:
             packed = pack(train, examples.max_length)
@@ -207,10 +207,10 @@ class SupervisedTrainer:
             return None
         question, answer = self._training.question_part, self._training.answer_part
         markers = trained_markers(tokenizer, question, answer)
-        if markers.generation:
-            self._run.say("responses  what the chat template marks with {% generation %}")
-        elif question is None or answer is None:
+        if question is None or answer is None:
             self._run.say(f"responses  between {markers.answer!r} and {markers.question!r}, read off the chat template")
+        if markers.generation:
+            self._run.say("           of these, what the chat template marks with {% generation %}")
         return markers
 
     def _judge_rows(self, tally: Tally, purpose: str) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from ftcore.errors import DataError
-from ftcore_sft.labelling import Batch, Labelled, encode, label
-from ftcore_sft.labels import IGNORED
+from ftcore_sft.labelling import Batch, Labelled, encode, label, marked_as_generated
+from ftcore_sft.labels import IGNORED, labels_in, marked_spans
 from ftcore_sft.markers import Markers, derived_markers, given_markers, own_markers
 from ftcore_sft.probes import ANSWERS, accepted
 
@@ -18,7 +18,8 @@ _GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 def trained_markers(tokenizer: Any, question: str | None, answer: str | None) -> Markers:
     """The markers to train with: those that are configured, or else the template's own, in either case verified.
 
-    Where nothing is configured and the template marks what the assistant generates (`{% generation %}`), its marks rule.
+    Where nothing is configured and the template marks what the assistant generates (`{% generation %}`), what it leaves
+    unmarked is not trained on.
 
     Raises:
         DataError: the template does not write the configured ones, they mark other text than the assistant's turns, or
@@ -28,17 +29,11 @@ def trained_markers(tokenizer: Any, question: str | None, answer: str | None) ->
     batch = encode(tokenizer, conversations, texts)
     if question is not None and answer is not None:
         return _verified_given(batch, tokenizer, given_markers(tokenizer, question, answer))
-    if not _GENERATION.search(str(tokenizer.chat_template)):
-        return _verified(batch, tokenizer, derived_markers(tokenizer))[0]
-    marked = Markers("", "", end_id=_end_id(tokenizer), generation=True)
-    by_template = label(batch, tokenizer, marked)
-    try:
-        markers, traced = _verified(batch, tokenizer, derived_markers(tokenizer))
-    except DataError:
-        return marked
-    if (by_template.labels == traced.labels).all():
-        return markers
-    return replace(markers, generation=True)
+    markers, traced = _verified(batch, tokenizer, derived_markers(tokenizer))
+    if _GENERATION.search(str(tokenizer.chat_template)):
+        missing = (traced.labels != IGNORED) & ~marked_as_generated(batch, tokenizer)
+        return replace(markers, generation=bool(missing.any()))
+    return markers
 
 
 def _verified(batch: Batch, tokenizer: Any, markers: Markers) -> tuple[Markers, Labelled]:
@@ -49,7 +44,7 @@ def _verified(batch: Batch, tokenizer: Any, markers: Markers) -> tuple[Markers, 
 
 
 def _verified_given(batch: Batch, tokenizer: Any, markers: Markers) -> Markers:
-    found = label(batch, tokenizer, markers)
+    found = _as_marked(batch, markers)
     traced = _traced(batch, tokenizer, _own(tokenizer, markers))
     wrong = (found.labels != IGNORED) != (traced.labels != IGNORED)
     blank = [not tokenizer.decode([token]).strip() for token in batch.flat[wrong].tolist()]
@@ -62,6 +57,18 @@ def _verified_given(batch: Batch, tokenizer: Any, markers: Markers) -> Markers:
             fix="Correct them, or remove both to read them off the template",
         )
     return _verified(batch, tokenizer, markers)[0]
+
+
+def _as_marked(batch: Batch, markers: Markers) -> Labelled:
+    """The labels of the probes if nothing but the markers is looked at."""
+    import numpy as np
+
+    rows = range(len(batch.texts))
+    return Labelled(
+        np.concatenate(
+            [labels_in(marked_spans(batch.texts[row], markers), batch.ids(row), batch.characters(row)) for row in rows]
+        )
+    )
 
 
 def _own(tokenizer: Any, given: Markers) -> Markers:
@@ -93,10 +100,3 @@ def _traced(batch: Batch, tokenizer: Any, markers: Markers) -> Labelled:
 def _learned(batch: Batch, found: Labelled, row: int, tokenizer: Any) -> str:
     labels = found.labels[batch.offsets[row] : batch.offsets[row + 1]]
     return str(tokenizer.decode([label for label in labels.tolist() if label != IGNORED]))
-
-
-def _end_id(tokenizer: Any) -> int | None:
-    try:
-        return derived_markers(tokenizer).end_id
-    except DataError:
-        return tokenizer.eos_token_id  # type: ignore[no-any-return]

@@ -488,18 +488,15 @@ TABLE = [
     ),
     key(
         "question_part",
-        ("<|im_start|>user\n", "0 and 1 are 1.<|im_end|>"),
-        ("<|im_end|>", "0 and 1 are 1."),
-        by=lambda job: job.learned(),
+        ("<|im_start|>user\n", "<|im_start|>user\n"),
+        ("<|im_start|>user", "<|im_start|>user"),  # what is learned is the same: an answer ends with its end token
+        by=lambda job: job.prepared.facts["question_part"],
         answer_part="<|im_start|>assistant\n",
     ),
     key(
         "answer_part",
         ("<|im_start|>assistant\n", "0 and 1 are 1.<|im_end|>"),
-        (
-            "<|im_end|>\n",
-            "<|im_start|>assistant\n0 and 1 are 1.<|im_end|>",
-        ),
+        ("<|im_start|>assistant", "\n0 and 1 are 1.<|im_end|>"),
         by=lambda job: job.learned(),
         question_part="<|im_start|>user\n",
     ),

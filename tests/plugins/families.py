@@ -24,6 +24,10 @@ _TEXT = (
 )
 
 
+_WORDS = r"\s*[\r\n]+|\s+(?!\S)| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\s+"
+"""Line breaks stay together, digits apart, and a space belongs to the word behind it."""
+
+
 @dataclass(frozen=True)
 class Family:
     """A family.
@@ -64,7 +68,7 @@ def text_of(template: str) -> str:
 @cache
 def tokenizer_of(family: Family) -> Any:
     """A tokenizer of about 700 tokens."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     special = list(dict.fromkeys(token for token in (family.pad, family.bos, family.eos, *family.others) if token))
@@ -76,10 +80,18 @@ def tokenizer_of(family: Family) -> Any:
     )
     bare = Tokenizer(models.BPE())
     if family.vocabulary == "bytes":
-        bare.pre_tokenizer, bare.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        bare.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(_WORDS), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        bare.decoder = decoders.ByteLevel()
         bare.train_from_iterator(_TEXT, trainer)
     else:
-        bare.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+        bare.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Metaspace(prepend_scheme="first"), pre_tokenizers.Split("\n", "isolated")]
+        )
         bare.train_from_iterator(_TEXT, trainer)
         bare = _with_bytes(bare)
         bare.decoder = decoders.Sequence(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from families import FAMILIES, Family
+from families import FAMILIES, Family, tokenizer_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sft_parts import Given, conversation, expected_labels, gsm8k, rows_of
@@ -208,6 +208,20 @@ def test_where_a_template_marks_other_turns_its_marks_rule() -> None:
         assert learned == turns[-1]["content"] + "<|im_end|>"
 
 
+def test_a_question_can_be_what_ends_an_answer() -> None:
+    # As in GLM, whose model says <|user|> when it is done.
+    phi3 = tokenizer_of.__wrapped__(FAMILIES["phi3"])
+    phi3.chat_template = (
+        "{% for m in messages %}{{ '<|' ~ m['role'] ~ '|>\n' ~ m['content'] }}{% endfor %}"
+        "{{ '<|assistant|>\n' if add_generation_prompt else '<|user|>' }}"
+    )
+    markers = trained_markers(phi3, None, None)
+    chats = [conversation("Who?", "Me.", "Why?", "So.", system="Be brief."), conversation("Hi", "Ho")]
+    dataset, _ = prepare(rows_of(chats), Recipe(Given(), phi3, markers, 1000), 1)
+    texts = [phi3.decode([label for label in row["labels"] if label != IGNORED]) for row in dataset]
+    assert texts == ["Me.<|user|>So.<|user|>", "Ho<|user|>"]
+
+
 def test_configured_markers_outrank_the_templates_marks() -> None:
     family = generation_family("last_only_generation")
     markers = trained_markers(family.tokenizer, "<|im_start|>user\n", "<|im_start|>assistant\n")
@@ -219,6 +233,7 @@ def test_configured_markers_outrank_the_templates_marks() -> None:
     [
         ("chatml", "<|im_start|>assistant\n", "<|im_start|>user\n"),
         ("chatml", "<|im_start|>user\n", "<|im_start|>"),
+        ("chatml", "<|im_end|>", "<|im_start|>assistant\n"),
         ("llama3", "<|start_header_id|>user<|end_header_id|>\n\n", "<|start_header_id|>assistant"),
         ("phi3", "<|user|>\n", "<|end|>\n"),
         ("gemma", "<start_of_turn>user\n", "<start_of_turn>"),
