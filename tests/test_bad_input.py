@@ -109,7 +109,7 @@ ARGUMENTS: dict[str, tuple[list[str], int, list[str]]] = {
     "set of a nested key": (["check", "config.toml", "--set", "fine_tuner.loftq_config.loftq_bits=4"], 2, ["--set fine_tuner.loftq_config.loftq_bits: [fine_tuner] has no key 'loftq_config.loftq_bits'. Give the whole table: --set 'fine_tuner.loftq_config={ loftq_bits = … }'"]),
     "set of a bad name": (["check", "config.toml", "--set", "run.name=a/b"], 2, ["--set run.name: the run cannot be named 'a/b': it has the characters '/' (from run.name); the name is a folder and a Hub repository. Use letters, digits, '.', '_' and '-'"]),
     "a typo in a command": (['chekc', 'config.toml'], 2, ["there is no command 'chekc'. Did you mean 'check'? (`ftcore --help` explains)"]),
-    "a command that is nowhere": (['zzzz'], 2, ["there is no command 'zzzz'. Commands: run, ask, merge, finish, push, report, check, preview, plugins, init, estimate, doctor, schema (`ftcore --help` explains)"]),
+    "a command that is nowhere": (['zzzz'], 2, ["there is no command 'zzzz'. Commands: run, ask, merge, finish, push, report, check, preview, plugins, init, estimate, doctor, cache, schema (`ftcore --help` explains)"]),
     "no file": (['check'], 2, ["Missing argument 'CONFIG'. (`ftcore check --help` explains)"]),
     "two files": (['check', 'config.toml', 'b'], 2, ['Got unexpected extra argument (b) (`ftcore check --help` explains)']),
     "unknown option": (['check', 'config.toml', '--sett', 'x'], 2, ["No such option '--sett'. Did you mean '--set'? (`ftcore check --help` explains)"]),

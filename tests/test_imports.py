@@ -58,6 +58,9 @@ def imported(folder: Path, *arguments: str) -> set[str]:
         ("estimate", "--help"),
         ("init", "--help"),
         ("doctor", "--help"),
+        ("preview", "--help"),
+        ("cache",),
+        ("cache", "prune"),
     ],
 )
 def test_help_imports_no_plugin_and_no_settings(tmp_path: Path, arguments: tuple[str, ...]) -> None:

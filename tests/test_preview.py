@@ -102,6 +102,8 @@ def test_rows_and_statistics_without_colours(config: Any, ftcore: Any) -> None:
         "open end none",
         "EOS supervised in 9 rows",
         "steps 1 per epoch, 2 in 2 epochs",
+        "the audit ! warning ",
+        "passed a run would go on to load the model",
     ):
         assert fact in flat
     drawn = re.search(r"tokens rows((?: \d+ [█▏▎▍▌▋▊▉]* \d+)+)", flat)
@@ -182,7 +184,9 @@ def test_what_is_beyond_the_limit_is_cut(config: Any, plugins: Any) -> None:
     assert said(shown, "supervised") != ""
     found = preview.statistics.training
     assert (found.truncated.rows, found.lost_tokens) == ((0,), example.count("cut"))
+    assert ("truncated", "error", (0,)) in [(one.check, one.severity, one.rows) for one in preview.violations]
     text = printed(preview)
+    assert "passed" not in text
     assert f"{example.count('supervised')} supervised, {example.count('cut')} cut" in text
     assert re.search(r"^  cut         .*⟨<\|im_end\|>⟩│↵│$", text, re.MULTILINE)
 

@@ -3,10 +3,11 @@
     <cache>/prepared/<key>/
         data.arrow     tokens and labels, memory-mapped when they are used
         found.json     what preparing found, and the size that data.arrow must have
+        about.json     for `ftcore cache`
 
 The key is made of everything that decides the outcome: the rows, the formatter's code and state, the tokenizer with its
-template, the markers, the longest length, and the version of this code. A folder appears complete or not at all, so
-two runs at once do not disturb each other.
+template, the markers, the longest length, and this package's own code. A folder appears complete or not at all, so two
+runs at once do not disturb each other.
 """
 
 from __future__ import annotations
@@ -14,49 +15,57 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 import pickle
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcore import files
+from ftcore import __version__, cache, files
 from ftcore.fingerprint import fingerprint
 from ftcore_sft.prepare import Recipe, Tally, prepare
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_VERSION = 3
-"""Raise it when preparing the same rows gives another result."""
+_FEWEST_ROWS = 32
+"""Fewer rows are prepared sooner than found."""
 
 
-def cached(rows: Dataset, recipe: Recipe, num_proc: int) -> tuple[Dataset, Tally]:
+def cached(rows: Dataset, recipe: Recipe, num_proc: int, source: str = "") -> tuple[Dataset, Tally]:
     """As `prepare`, from the cache where these rows were prepared before.
 
     A formatter that cannot be told from another one (it cannot be pickled, or has no source) is not cached, nor is
     anything where the cache folder cannot be written.
+
+    Args:
+        source: what the rows are, for `ftcore cache`.
     """
-    identity = _formatter_identity(recipe.formatter)
+    identity = _formatter_identity(recipe.formatter) if len(rows) >= _FEWEST_ROWS else None
     if identity is None:
         return prepare(rows, recipe, num_proc)
-    folder = cache_folder() / _key(rows, recipe, identity)
+    folder = cache.cache_folder() / "prepared" / _key(rows, recipe, identity)
     if (found := _read(folder)) is not None:
+        cache.used(folder)
         return found
     try:
         with files.whole_folder(folder) as scratch:
             data = scratch / "data.arrow"
             _, tally = prepare(rows, recipe, num_proc, sink=data)
             (scratch / "found.json").write_text(json.dumps({"bytes": data.stat().st_size, "tally": vars(tally)}))
+            cache.describe(scratch, "prepared data", _about(source, rows, recipe))
     except OSError:
-        return prepare(rows, recipe, num_proc)  # a cache is a convenience: a full disk there stops nothing
+        pass  # a cache is a convenience: a full disk there stops nothing
     return _read(folder) or prepare(rows, recipe, num_proc)
 
 
-def cache_folder() -> Path:
-    """Where prepared data lie: `$FTCORE_CACHE/prepared`, by default in `~/.cache/ftcore`."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ftcore"
-    return Path(os.environ.get("FTCORE_CACHE") or base).expanduser() / "prepared"
+def _about(source: str, rows: Dataset, recipe: Recipe) -> str:
+    formatter = recipe.formatter
+    kind = formatter if inspect.isfunction(formatter) else type(formatter)
+    tokenizer = getattr(recipe.tokenizer, "name_or_path", "") or "a tokenizer"
+    return (
+        f"{source or 'data'}, {len(rows):,} rows, by {kind.__module__}.{kind.__qualname__} and {tokenizer}, "
+        f"up to {recipe.max_length:,} tokens"
+    )
 
 
 def _read(folder: Path) -> tuple[Dataset, Tally] | None:
@@ -78,7 +87,7 @@ def _read(folder: Path) -> tuple[Dataset, Tally] | None:
 def _key(rows: Dataset, recipe: Recipe, formatter: bytes) -> str:
     digest = hashlib.sha256()
     for part in (
-        str(_VERSION).encode(),
+        _own_code(),
         fingerprint(rows).encode(),
         formatter,
         _tokenizer_identity(recipe.tokenizer),
@@ -100,12 +109,26 @@ def _formatter_identity(formatter: Any) -> bytes | None:
 
 
 def _package_source(kind: Any) -> list[bytes]:
-    """The module's source, and that of the package that it belongs to: formatters share helpers."""
+    """The module's source, and that of the package that it belongs to: formatters share helpers. Of a package's other
+    files (word lists, templates) the size and the time."""
     module = Path(inspect.getfile(kind))
     root = kind.__module__.partition(".")[0]
     package = getattr(sys.modules.get(root), "__path__", None)
-    paths = sorted(path for place in package for path in Path(place).rglob("*.py")) if package else [module]
-    return [path.read_bytes() for path in paths]
+    paths = sorted(path for place in package for path in Path(place).rglob("*")) if package else [module]
+    return [_content(path) for path in paths if path.is_file() and path.parent.name != "__pycache__"]
+
+
+def _content(path: Path) -> bytes:
+    if path.suffix == ".py":
+        return path.read_bytes()
+    stat = path.stat()
+    return f"{path.name} {stat.st_size} {stat.st_mtime_ns}".encode()
+
+
+def _own_code() -> bytes:
+    """ftcore's version, and the source of this package: whatever changes in it may change what comes out."""
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return b"\0".join([__version__.encode(), *sources])
 
 
 def _tokenizer_identity(tokenizer: Any) -> bytes:

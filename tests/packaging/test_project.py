@@ -15,7 +15,18 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "__init__.py").exists())
 ACME = ROOT / "examples" / "acme-ftcore" / "src" / "acme_ftcore"
-_MODULES = {"contracts", "errors", "files", "fingerprint", "secrets", "settings", "tokenizer"}
+_MODULES = {
+    "cache",
+    "checkpoints",
+    "contracts",
+    "errors",
+    "files",
+    "fingerprint",
+    "secrets",
+    "settings",
+    "tokenizer",
+    "turns",
+}
 PUBLIC = {"ftcore", *(f"ftcore.{name}" for name in _MODULES)}
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -96,11 +101,27 @@ def test_a_change_is_noticed(changed: Any, recipe: Recipe, folder: Path) -> None
     assert len(entries(folder) - before) == 1
 
 
+def test_a_change_of_the_preparing_code_is_noticed(
+    recipe: Recipe, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(recipe)
+    copy = shutil.copytree(Path(cache.__file__).parent, tmp_path / "copy")
+    monkeypatch.setattr(cache, "__file__", str(copy / "cache.py"))
+    prepared(recipe)
+    assert len(entries(folder)) == 1  # it is the code that counts, not its place
+    with (copy / "prepare.py").open("a") as file:
+        file.write("\n# changed\n")
+    prepared(recipe)
+    assert len(entries(folder)) == 2
+    monkeypatch.setattr(cache, "__version__", "another")
+    prepared(recipe)
+    assert len(entries(folder)) == 3
+
+
 def test_a_change_of_the_formatters_code_is_noticed(
     recipe: Recipe, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import importlib
-    import sys
 
     package = tmp_path / "changing"
     package.mkdir()
@@ -122,6 +143,9 @@ def test_a_change_of_the_formatters_code_is_noticed(
         second = prepared(replace(recipe, formatter=importlib.import_module("changing").conversation))
         assert first != second
         assert len(entries(folder)) == 2
+        (package / "words.txt").write_text("which the formatter may read")
+        prepared(replace(recipe, formatter=importlib.import_module("changing").conversation))
+        assert len(entries(folder)) == 3
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] == "changing"]:
             del sys.modules[name]
@@ -155,6 +179,67 @@ def test_two_at_once_do_not_disturb_each_other(recipe: Recipe, folder: Path) -> 
     assert len(results) == 6
     assert all(result == results[0] for result in results)
     assert len(entries(folder)) == 1
+
+
+PROCESS = """
+import json, sys, time
+from pathlib import Path
+from datasets import Dataset
+from transformers import AutoTokenizer
+from ftcore_formats.qa import QaFormatter
+from ftcore_sft.cache import cached
+from ftcore_sft.markers import derived_markers
+from ftcore_sft.prepare import Recipe
+
+folder, own = Path(sys.argv[1]), Path(sys.argv[2])
+tokenizer = AutoTokenizer.from_pretrained(folder)
+rows = Dataset.from_dict({"question": [f"How many {n}?" for n in range(2000)], "answer": ["Some."] * 2000})
+recipe = Recipe(QaFormatter("question", "answer"), tokenizer, derived_markers(tokenizer), 64)
+own.touch()
+while not (folder / "go").exists():
+    time.sleep(0.001)
+data, tally = cached(rows, recipe, 1)
+own.write_text(json.dumps([len(data), data._fingerprint, sum(map(sum, data["input_ids"])), tally.rows]))
+"""
+
+
+def test_two_runs_at_once_leave_one_whole_entry(tmp_path: Path, folder: Path) -> None:
+    shared = tmp_path / "tokenizer"
+    tiny_tokenizer().save_pretrained(shared)
+    results = [tmp_path / "one", tmp_path / "two"]
+    commands = [[sys.executable, "-c", PROCESS, str(shared), str(result)] for result in results]
+    runs = [subprocess.Popen(command, env={**os.environ, "FTCORE_CACHE": str(tmp_path)}) for command in commands]
+    while not all(result.exists() for result in results):
+        assert all(run.poll() is None for run in runs)
+    (shared / "go").touch()
+    assert [run.wait(120) for run in runs] == [0, 0]
+    one, two = (json.loads(result.read_text()) for result in results)
+    assert one[0] == one[3] == 2000
+    assert one[2:] == two[2:]
+    (entry,) = folder.iterdir()
+    data, tally = cache._read(entry) or (None, None)
+    assert data is not None
+    assert tally is not None
+    assert (len(data), tally.rows, sum(map(sum, data["input_ids"]))) == (2000, 2000, one[2])
+
+
+def test_a_few_rows_are_not_worth_an_entry(recipe: Recipe, folder: Path) -> None:
+    prepared(recipe, ROWS[:3])
+    assert not folder.exists()
+    assert len(prepared(recipe)[0]) == 40
+    assert folder.exists()
+
+
+def test_an_entry_says_what_it_is_of(recipe: Recipe, folder: Path) -> None:
+    from ftcore.cache import entries as listed
+
+    cache.cached(datasets.Dataset.from_list(ROWS), recipe, 1, "train.jsonl")
+    (entry,) = listed()
+    assert entry.kind == "prepared data"
+    assert entry.source.startswith("train.jsonl, 40 rows, by test_sft_cache.Formatter and ")
+    os.utime(entry.folder / "about.json", (0, 0))
+    cache.cached(datasets.Dataset.from_list(ROWS), recipe, 1, "train.jsonl")
+    assert listed()[0].used_at > 0
 
 
 def test_a_formatter_without_an_identity_is_not_cached(recipe: Recipe, folder: Path) -> None:

@@ -25,6 +25,7 @@ COMMANDS = {
     "init": "Write a configuration to begin with.",
     "estimate": "Say how much memory a configuration will take.",
     "doctor": "Say what this machine has to train with.",
+    "cache": "List or prune what is kept to save time.",
     "schema": "Print the JSON Schema of the configuration.",
 }
 """The core's commands; each is the function of its name in the module of its name."""

@@ -66,6 +66,14 @@ def of_all(preview: Preview) -> Iterator[Fact]:
     yield Fact("steps", f"{found.steps_per_epoch:,} per epoch, {found.steps:,} in {preview.epochs:g} epochs")
 
 
+def of_audit(preview: Preview) -> Iterator[Fact]:
+    """What `ftcore run` would say of the data before it loads the model."""
+    for violation in preview.violations:
+        yield Fact(violation.severity, str(violation), odd=True)
+    if not any(violation.severity == "error" for violation in preview.violations):
+        yield Fact("passed", "a run would go on to load the model")
+
+
 def _finding(name: str, finding: Finding, more: str = "") -> Fact:
     if not finding:
         return Fact(name, "none")

@@ -1,4 +1,4 @@
-"""The rows to show, and the statistics of all."""
+"""The rows to show, and the statistics of all with what the audit says of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ftcore import audit
 from ftcore.ahead import Ahead, prepare_ahead
 from ftcore.config import Config
 from ftcore.errors import DataError
+from ftcore.judging import Violation
 from ftcore.plugins import Plugins
 from ftcore.preview.tokens import Token, tokens
-from ftcore.statistics import Statistics, statistics
+from ftcore.statistics import Statistics
 from ftcore.turns import special_ids
 
 _UNCUT = 10_000_000
@@ -46,6 +48,7 @@ class Preview:
         purpose: which data the examples are of.
         examples: the rows to show.
         statistics: of all data.
+        violations: what the audit of a run would find.
         limit: `max_sequence_length`.
         epochs: how often the data are passed over.
         said: what the trainer said of the data.
@@ -57,6 +60,7 @@ class Preview:
     purpose: Literal["training", "validation"]
     examples: Sequence[Example]
     statistics: Statistics
+    violations: Sequence[Violation]
     limit: int
     epochs: int | float
     said: Sequence[str]
@@ -85,12 +89,14 @@ def gather(config: Config, plugins: Plugins, first: int, numbers: Sequence[int],
             last = f"the {purpose} data have {len(rows):,} rows, and the first is row 0"
             raise DataError(f"there is no row {number}", why=last)
     wanted = list(dict.fromkeys([*range(min(first, len(rows))), *numbers]))
+    found = audit.examine(ahead.prepared, ahead.tokenizer, config)
     return Preview(
         config=str(config.path),
         model=config.fine_tuner.base_model_id,
         purpose=purpose,
         examples=list(_examples(ahead, rows, wanted, validation)),
-        statistics=statistics(ahead.prepared, ahead.tokenizer, config.fine_tuner),
+        statistics=found.statistics,
+        violations=found.violations,
         limit=config.fine_tuner.max_sequence_length,
         epochs=config.fine_tuner.epochs,
         said=ahead.run.said,

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ftcore.errors import ConfigError
-from ftcore.preview.facts import Fact, of_all, of_split
+from ftcore.preview.facts import Fact, of_all, of_audit, of_split
 from ftcore.preview.gather import Example, Preview
 from ftcore.preview.tokens import Token, visible
 from ftcore.statistics import Bar
@@ -81,6 +81,7 @@ def _body(preview: Preview) -> Iterator[str]:
         yield from _table("Validation data", of_split(found.validation, preview.limit))
         yield from _histogram("validation", found.validation.lengths.histogram)
     yield from _table("The run", of_all(preview))
+    yield from _table("The audit", of_audit(preview))
     yield "</main>"
 
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.text import Text
 
-from ftcore.preview.facts import Fact, of_all, of_split
+from ftcore.preview.facts import Fact, of_all, of_audit, of_split
 from ftcore.preview.gather import Example, Preview
 from ftcore.preview.tokens import Token, visible
 from ftcore.statistics import Bar
@@ -54,6 +54,7 @@ def _lines(preview: Preview, coloured: bool, rows: bool) -> Iterator[Text]:
         yield from _table("validation data", list(of_split(found.validation, preview.limit)))
         yield from _histogram(found.validation.lengths.histogram)
     yield from _table("the run", list(of_all(preview)))
+    yield from _table("the audit", list(of_audit(preview)))
 
 
 def _legend(coloured: bool) -> Iterator[Text]:
@@ -107,7 +108,7 @@ def _table(title: str, facts: Sequence[Fact]) -> Iterator[Text]:
     width = max(len(fact.name) for fact in facts)
     for fact in facts:
         mark = "!" if fact.odd else " "
-        yield Text(f"{mark} {fact.name.ljust(width)}  ").append(fact.value, "yellow" if fact.odd else "")
+        yield Text(f"{mark} {fact.name.ljust(width)}  ").append(visible(fact.value), "yellow" if fact.odd else "")
     yield Text()
 
 

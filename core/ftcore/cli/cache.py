@@ -1,0 +1,96 @@
+"""`ftcore cache` and `ftcore cache prune`."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ftcore.cache import Entry
+
+_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+
+class Age(click.ParamType):
+    """A length of time like 30d or 12h, in seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        match = re.fullmatch(r"(\d+)\s*([mhdw])", str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is no age: write 30d, 12h, 90m or 2w", param, ctx)
+        return float(int(match[1]) * _SECONDS[match[2]])
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def cache(context: click.Context) -> None:
+    """List what is kept to save time: prepared data, converted models.
+
+    The folder is $FTCORE_CACHE, or ftcore in $XDG_CACHE_HOME or ~/.cache. Everything in it is made again when it is
+    needed.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from ftcore.cache import cache_folder, entries
+
+    found = entries()
+    click.echo(f"{cache_folder()}: {_summary(found)}")
+    for entry in found:
+        click.echo(_line(entry))
+
+
+@cache.command()
+@click.option(
+    "--older-than", type=Age(), default="30d", metavar="AGE", help="Remove what was not used for so long (30d)."
+)
+@click.option("--all", "everything", is_flag=True, help="Remove everything.")
+def prune(older_than: float, everything: bool) -> None:
+    """Remove what was not used for a while."""
+    from ftcore import cache as caches
+    from ftcore.errors import FtcoreError
+
+    try:
+        removed = caches.prune(0 if everything else older_than)
+    except OSError as error:
+        raise FtcoreError(
+            "the cache cannot be pruned", why=f"{error.filename}: {error.strerror}", fix="Change its permissions"
+        ) from error
+    for entry in removed:
+        click.echo(_line(entry))
+    click.echo(f"removed {_summary(removed)}")
+
+
+def _summary(found: list[Entry]) -> str:
+    if not found:
+        return "nothing"
+    return f"{len(found)} {'entry' if len(found) == 1 else 'entries'}, {_size(sum(entry.size for entry in found))}"
+
+
+def _line(entry: Entry) -> str:
+    from ftcore.cache import cache_folder
+
+    name = entry.folder.relative_to(cache_folder())
+    return f"  {_size(entry.size):>10}  used {_ago(time.time() - entry.used_at):<12}  {entry.kind}: {entry.source} ({name})"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def _ago(seconds: float) -> str:
+    for name, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {name}{'s' if count > 1 else ''} ago"
+    return "just now"
