@@ -28,7 +28,7 @@ CONTENTS = "checkpoint.json"
 """The file in a checkpoint that lists all others."""
 
 _NAME = re.compile(r"checkpoint-(\d+)")
-_WRITING, _REMOVING = ".writing", ".removing"
+_WRITING, _REMOVING, _TRIAL = ".writing", ".removing", ".trial"
 _LITTLE = 1 << 20  # bytes of free space below which a failed write is a full disk, whatever its message
 _DISK_WORDS = (
     "no space left",
@@ -151,7 +151,7 @@ def rotate(folder: Path, keep: int) -> None:
 
 def clean(folder: Path) -> None:
     """Remove what a process left that ended while it wrote or removed a checkpoint."""
-    for name in (_WRITING, _REMOVING):
+    for name in (_WRITING, _REMOVING, _TRIAL):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
@@ -172,12 +172,12 @@ def rehearse(folder: Path) -> None:
     Raises:
         DiskError: it could not be written, or is not there as it was written.
     """
-    trial = folder / "checkpoint-0"
+    trial = folder / _TRIAL / "checkpoint-0"  # aside: a process that ends here must not leave a checkpoint of nothing
     with writing(trial) as scratch:
         (scratch / "nested").mkdir()
         (scratch / "nested" / "weights.bin").write_bytes(os.urandom(4096))
     wrong = problem(trial)
-    _remove(trial)
+    shutil.rmtree(trial.parent, ignore_errors=True)
     if wrong:
         raise DiskError(
             f"a trial checkpoint in {folder} did not come back as it was written",

@@ -55,6 +55,8 @@ class Watch:
         import torch
 
         found = self.settle()
+        if self._loss is None:
+            return found
         zero = torch.zeros((), device=self._loss.device)
         norm = zero if self._norm is None or self._scaled else torch.as_tensor(self._norm, device=zero.device)
         values = torch.stack([self._loss.float(), norm.detach().float().reshape(())])

@@ -46,7 +46,7 @@ class WholeCheckpoints:
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
         if folder.exists() and not checkpoints.problem(folder):
             return  # of this very step: nothing was learned since
-        loss = float(self.accelerator.reduce(self._tr_loss.detach().clone(), "mean"))
+        loss = self._loss_since_logged()
         main: Any = checkpoints.writing(folder) if self.args.should_save else contextlib.nullcontext()
         with main:
             self.accelerator.wait_for_everyone()
@@ -62,7 +62,12 @@ class WholeCheckpoints:
         if self.args.should_save:
             checkpoints.rotate(folder.parent, self.keep_checkpoints)
 
-    def _write_progress(self, path: Path, loss: float) -> None:
+    def _loss_since_logged(self) -> float | None:
+        """The sum over the steps since the last logged one; None where an older transformers keeps it to itself."""
+        loss = getattr(self, "_tr_loss", None)
+        return None if loss is None else float(self.accelerator.reduce(loss.detach().clone(), "mean"))
+
+    def _write_progress(self, path: Path, loss: float | None) -> None:
         progress = {
             "loss_since_logged": loss,
             "loss_before": self._total_loss_scalar,
@@ -93,9 +98,10 @@ class WholeCheckpoints:
     def take_up_progress(self, checkpoint: Path) -> dict[str, Any]:
         """Go on counting where the checkpoint's run had come to; to be called when training begins."""
         progress: dict[str, Any] = json.loads((checkpoint / _PROGRESS).read_text(encoding="utf-8"))
-        self._tr_loss.fill_(progress["loss_since_logged"])
+        if progress["loss_since_logged"] is not None and hasattr(self, "_tr_loss"):
+            self._tr_loss.fill_(progress["loss_since_logged"])
+            self._globalstep_last_logged = progress["logged_at"]
         self._total_loss_scalar = progress["loss_before"]
-        self._globalstep_last_logged = progress["logged_at"]
         self.evaluated_at, self.tokens = progress["evaluated_at"], progress["tokens"]
         return progress
 
@@ -120,4 +126,6 @@ def _loading(checkpoint: Any) -> Iterator[None]:
 def mean_loss(checkpoint: Path) -> float:
     """The mean training loss over all steps up to a checkpoint."""
     progress = json.loads((checkpoint / _PROGRESS).read_text(encoding="utf-8"))
-    return float((progress["loss_before"] + progress["loss_since_logged"]) / max(checkpoints.step_of(checkpoint), 1))
+    return float(
+        (progress["loss_before"] + (progress["loss_since_logged"] or 0.0)) / max(checkpoints.step_of(checkpoint), 1)
+    )
