@@ -47,7 +47,10 @@ def _verified_given(batch: Batch, tokenizer: Any, markers: Markers) -> Markers:
     found = _as_marked(batch, markers)
     traced = _traced(batch, tokenizer, _own(tokenizer, markers))
     wrong = (found.labels != IGNORED) != (traced.labels != IGNORED)
-    blank = [not tokenizer.decode([token]).strip() for token in batch.flat[wrong].tolist()]
+    blank = [
+        not tokenizer.decode([token], clean_up_tokenization_spaces=False).strip()
+        for token in batch.flat[wrong].tolist()
+    ]
     if not all(blank):
         row = int((wrong.nonzero()[0][blank.index(False)] >= batch.offsets).sum()) - 1
         raise DataError(
@@ -99,4 +102,5 @@ def _traced(batch: Batch, tokenizer: Any, markers: Markers) -> Labelled:
 
 def _learned(batch: Batch, found: Labelled, row: int, tokenizer: Any) -> str:
     labels = found.labels[batch.offsets[row] : batch.offsets[row + 1]]
-    return str(tokenizer.decode([label for label in labels.tolist() if label != IGNORED]))
+    kept = [label for label in labels.tolist() if label != IGNORED]
+    return str(tokenizer.decode(kept, clean_up_tokenization_spaces=False))

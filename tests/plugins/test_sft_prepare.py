@@ -94,10 +94,10 @@ def test_bins_hold_every_example_once_and_never_overflow(lengths: list[int], cap
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20)), min_size=1, max_size=30))
-def test_packing_loses_no_token(sizes: list[tuple[int, int]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20)), min_size=1, max_size=30), st.booleans())
+def test_packing_loses_no_token(sizes: list[tuple[int, int]], everything: bool) -> None:
     rows = rows_of([conversation("q" * question, "a" * answer) for question, answer in sizes])
-    dataset, _ = prepare(rows, recipe(), 1)
+    dataset, _ = prepare(rows, recipe(markers=None) if everything else recipe(), 1)
     packed = pack(dataset, 128)
     examples = []
     for row in packed:
