@@ -44,6 +44,7 @@ KNOWN = frozenset(
         config.toml
         manifest.json
         metrics.jsonl
+        []
         run.log
         model
         runs
@@ -225,7 +226,7 @@ def assert_overrides(words: list[str], models: dict[str, type[Section]]) -> None
 def assert_setting(text: str, models: dict[str, type[Section]]) -> None:
     """`key = value`, as a configuration would accept it."""
     ((key, value),) = tomli.loads(text).items()
-    (model,) = [model for model in models.values() if key in model.model_fields]
+    model = next(model for model in models.values() if key in model.model_fields)  # the core's, before a plugin's
     required = {"base_model_id": "model", "training_data_id": "data"} if "base_model_id" in model.model_fields else {}
     settings = model.model_validate({**required, key: value})
     assert key in settings.model_fields_set

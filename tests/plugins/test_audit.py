@@ -21,7 +21,6 @@ from ftcore.errors import DataError, FailedAudit
 from ftcore.testing.models import CHATML, SPECIAL_TOKENS, tiny_tokenizer
 
 if TYPE_CHECKING:
-    from conftest import Ftcore
     from ftcore.plugins import Plugins
 
 pytest.importorskip("datasets", reason="prepared data are a datasets.Dataset")
@@ -229,7 +228,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_check_data_says_what_a_run_would_stop_for(folder: Path, ftcore: Ftcore) -> None:
+def test_check_data_says_what_a_run_would_stop_for(folder: Path, ftcore: Any) -> None:
     written(folder, [*GOOD, GOOD[0], {"question": "Why? " * 200, "answer": "So."}], limits={"max_duplicates": 0.0})
     checked = ftcore("check", "c.toml", "--data")
     ran = ftcore("run", "c.toml", "--set", "run.name=r")
@@ -245,7 +244,7 @@ def test_check_data_says_what_a_run_would_stop_for(folder: Path, ftcore: Ftcore)
     assert json.loads((folder / "runs" / "r" / "manifest.json").read_text())["status"] == "failed"
 
 
-def test_check_data_of_good_data(folder: Path, ftcore: Ftcore) -> None:
+def test_check_data_of_good_data(folder: Path, ftcore: Any) -> None:
     written(folder, [*GOOD, GOOD[0]])
     checked = ftcore("check", "c.toml", "--data")
     assert checked.code == 0

@@ -144,11 +144,11 @@ def test_no_random_state_gradient_or_mode_is_different_afterwards(folder: Path) 
             torch.rand(1)
 
     trainer: Any = Trainer()
-    before = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist())
+    before = (torch.get_rng_state(), random.getstate(), str(np.random.get_state(legacy=False)))
     assert vars(rehearsal.rehearse(trainer, "training")) == {"rows": 2, "tokens": 18}
     assert vars(rehearsal.rehearse(trainer, "evaluation")) == {"rows": 2, "tokens": 18}
     assert torch.equal(before[0], torch.get_rng_state())
-    assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())
+    assert before[1:] == (random.getstate(), str(np.random.get_state(legacy=False)))
     assert trainer.model.training
     assert all(parameter.grad is None for parameter in trainer.model.parameters())
 
@@ -161,7 +161,7 @@ def test_a_trainer_without_a_dry_step_is_told_of_once(
     path.write_text('[fine_tuner]\nbase_model_id = "m"\ntraining_data_id = "d.jsonl"\n')
     config = load(path, plugins)
     active = runs.create(config, plugins, [], "without", datetime(2026, 11, 23).astimezone())
-    model, prepared = torch.nn.Linear(2, 2), Prepared(None, None)  # type: ignore[arg-type]
+    model, prepared = torch.nn.Linear(2, 2), Prepared(None, None)
     rehearse(active, config, object(), model, prepared)
     rehearse(active, load(path, plugins, ["run.dry_step=false"]), object(), model, prepared)
     active.close()
