@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ftcore.contracts import RunRecord, RunStatus
+from ftcore.contracts import Logged, RunRecord, RunStatus
 from ftcore.errors import ConfigError, RecordRefused, ReportError
 from ftcore.replay import replay
 from ftcore.reporting import Reporting
@@ -156,7 +157,10 @@ def test_an_outage_delays_and_loses_nothing(story: Story, method: str) -> None:
     assert story.said == ["tracker is back and has all records"]
 
 
-def test_one_that_fails_at_random_is_one_warning_and_misses_nothing(story: Story) -> None:
+def test_one_that_fails_at_random_is_one_warning_and_misses_nothing(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ftcore.feeding._INTERVAL", 0.01)
     luck = random.Random(7)
 
     def at_random(what: str) -> None:
@@ -172,6 +176,63 @@ def test_one_that_fails_at_random_is_one_warning_and_misses_nothing(story: Story
     reporting.finish("finished", 30)
     assert tracker.taken == [*logged(range(20)), ("finish", "finished")]
     assert len(story.warned) == 1
+
+
+class ManyTracker(Tracker):
+    """One that takes metrics together."""
+
+    def __init__(self, fail: Callable[[str], None] = lambda what: None) -> None:
+        super().__init__(fail)
+        self.calls: list[int] = []
+
+    def log_many(self, records: Sequence[Logged]) -> None:
+        self._fail("log_many")
+        self.calls.append(len(records))
+        self.taken += [("log", record.step, dict(record.metrics)) for record in records]
+
+
+def test_metrics_go_together_where_the_tracker_takes_that(story: Story) -> None:
+    tracker = ManyTracker()
+    reporting = story.reporting()
+    report(reporting, range(150))
+    reporting = story.reporting()
+    reporting.start({}, story.record)
+    story.replay(tracker)
+    assert tracker.taken == [*logged(range(150)), ("finish", "finished")]
+    assert tracker.calls == [100, 50]
+
+
+def test_of_metrics_that_are_refused_together_each_is_offered_alone(story: Story) -> None:
+    def refuse(what: str) -> None:
+        if what == "log_many" or (what == "log" and len(tracker.taken) == 2 and not story.warned):
+            raise RecordRefused(f"no {what}")
+
+    tracker = ManyTracker(refuse)
+    report(story.reporting(), range(5))
+    story.reporting().start({}, story.record)
+    story.replay(tracker)
+    assert [step for kind, step, *_ in tracker.taken if kind == "log"] == [0, 1, 3, 4]
+    assert story.warned == ["tracker: no log"]
+
+
+def test_steps_that_are_trained_again_are_not_told_again(story: Story) -> None:
+    """A run that goes on from a checkpoint cuts its metrics behind it; its trackers have been told already."""
+    first, second = Tracker(), Tracker()
+    reporting = story.reporting()
+    reporting.start({"tracker": lambda: first}, story.record)
+    for step in range(6):
+        reporting.log(step, {"loss": 1 / (1 + step), "eval_runtime": 0.1})
+    reporting.finish("interrupted", 10)
+    metrics = story.dir / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:3]))
+    reporting = story.reporting()
+    reporting.start({"tracker": lambda: second}, story.record)
+    for step in range(3, 8):
+        reporting.log(step, {"loss": 1 / (1 + step) if step != 5 else 9.0, "eval_runtime": 0.2})
+    reporting.finish("finished", 10)
+    steps = [taken[1] for taken in second.taken if taken[0] == "log"]
+    assert steps == [5, 6, 7], "one that came to something else is told"
+    assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == list(range(8))
 
 
 def test_one_that_hangs_costs_neither_time_nor_memory(story: Story) -> None:
@@ -311,8 +372,8 @@ def test_a_full_disk_is_one_warning_and_training_goes_on(story: Story) -> None:
     tracker = Tracker()
     reporting = story.reporting()
     reporting.start({"tracker": lambda: tracker}, story.record)
-    (story.dir / "metrics.jsonl").unlink()
-    (story.dir / "metrics.jsonl").symlink_to("/dev/full")
+    assert reporting._metrics._file is not None
+    os.dup2(os.open("/dev/full", os.O_WRONLY), reporting._metrics._file)
     report(reporting, range(3))
     assert story.warned == [f"metrics cannot be written to {story.dir} (No space left on device); training goes on"]
     assert tracker.taken == [*logged(range(3)), ("finish", "finished")]

@@ -60,7 +60,8 @@ def test_code_of_a_model_runs_only_where_the_configuration_says_so(load: Any) ->
 def test_a_model_with_code_of_its_own(tmp_path: Path, trusted: bool) -> None:
     """Its code runs where the configuration asks for it, which is said; elsewhere it is an error that says how."""
     pytest.importorskip("transformers")
-    from conftest import MINIMAL
+    from datetime import UTC, datetime
+
     from ftcore import runs
     from ftcore.config import load
     from ftcore.plugins import discover
@@ -84,15 +85,13 @@ def test_a_model_with_code_of_its_own(tmp_path: Path, trusted: bool) -> None:
     tiny_tokenizer().save_pretrained(str(folder))
     config = tmp_path / "config.toml"
     config.write_text(
-        MINIMAL.replace('"m"', f'"{folder}"')
+        f'[fine_tuner]\nbase_model_id = "{folder}"\ntraining_data_id = "d.jsonl"\n'
         + f"load_in_4bit = false\ntrust_remote_code = {str(trusted).lower()}\n[stages]\nloader = 'transformers'\n"
         + f'[run]\noutput_dir = "{tmp_path / "runs"}"\n'
     )
     plugins = discover(disabled=())
     settings = load(config, plugins)
     selected = choices(settings, plugins)
-    from datetime import UTC, datetime
-
     run = runs.create(settings, plugins, selected, "r", datetime(2026, 11, 23, tzinfo=UTC))
     loader = Stages(settings, plugins, selected).loader(run)
     with pytest.raises(FtcoreError) as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,13 +49,13 @@ def render(facts: CardFacts) -> str:
     front = ["---", f"library_name: {'peft' if adapter else 'transformers'}"]
     front += [f"base_model: {facts.base_model_id}"] if hub_id else []
     front += ["pipeline_tag: text-generation", "tags:", "- ftcore", *(["- lora"] if adapter else []), "---"]
-    validation = f", validated on `{facts.validation_data_id}`" if facts.validation_data_id else ""
+    validation = f", validated on {_code(facts.validation_data_id)}" if facts.validation_data_id else ""
     lines = [
         *front,
         f"# {facts.name}",
         "",
-        f"{'A LoRA adapter for' if adapter else 'A full fine-tune of'} `{facts.base_model_id}`, trained on "
-        f"`{facts.training_data_id}`{validation} with ftcore {__version__}.",
+        f"{'A LoRA adapter for' if adapter else 'A full fine-tune of'} {_code(facts.base_model_id)}, trained on "
+        f"{_code(facts.training_data_id)}{validation} with ftcore {__version__}.",
         "",
         "## Results",
         "",
@@ -80,7 +81,7 @@ def render(facts: CardFacts) -> str:
 
 
 def _is_hub_id(model_id: str) -> bool:
-    return ":" not in model_id and model_id.count("/") == 1 and not model_id.startswith((".", "/", "~"))
+    return re.fullmatch(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", model_id, re.ASCII) is not None
 
 
 def _table(head: tuple[str, str], rows: Any) -> list[str]:
@@ -93,6 +94,10 @@ def _table(head: tuple[str, str], rows: Any) -> list[str]:
 
 def _cell(value: Any) -> str:
     return _inline(str(value)).replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    return f"`{_inline(text)}`" if "`" not in text else _inline(text)
 
 
 def _inline(text: str) -> str:

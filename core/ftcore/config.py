@@ -21,7 +21,7 @@ from ftcore.settings.fine_tuner import FineTunerSettings
 from ftcore.settings.run import RunSettings
 from ftcore.settings.stages import StageSettings
 from ftcore.source import Source
-from ftcore.text import LONGEST, short, shown
+from ftcore.text import LONGEST, is_unicode, short, shown
 
 CORE_SECTIONS: dict[str, type[Section]] = {
     "fine_tuner": FineTunerSettings,
@@ -194,6 +194,9 @@ def _override(tables: Tables, overrides: Sequence[str], problems: list[Problem])
             example = f"{homes[0]}.{target.strip()}=…" if homes else "fine_tuner.epochs=3"
             message = f"--set {short(override)} is not of the form section.key=value"
             problems.append(Problem("", message, f"Give all three, like --set {example}"))
+            continue
+        if not is_unicode(override):
+            problems.append(Problem("", f"--set {short(override)} has bytes that are no UTF-8", "Give it as UTF-8"))
             continue
         tables[section] = {**tables.get(section, {}), key: RawText(_unquoted(value))}
         targets.add(f"{section}.{key}")

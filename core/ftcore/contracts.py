@@ -357,6 +357,31 @@ class Trained(Protocol):
     @property
     def base_model_id(self) -> str: ...
     @property
+@dataclass(frozen=True)
+class Logged:
+    """Metrics of one step.
+
+    Attributes:
+        metrics: by name.
+        step: the optimizer step.
+        time: when they were logged, in seconds since the epoch.
+    """
+
+    metrics: Mapping[str, float]
+    step: int
+    time: float
+
+
+class Batching(Protocol):
+    """What a reporter may have besides the methods of `Reporter`."""
+
+    def log_many(self, records: Sequence[Logged]) -> None:
+        """As `log` for each of the records, at most 100, at once; called instead of it where there is more than one.
+
+        Where it raises RecordRefused, they are offered again one by one.
+        """
+
+
     def metrics(self) -> Mapping[str, float]: ...
     @property
     def model(self) -> Any: ...

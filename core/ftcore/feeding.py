@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from ftcore.contracts import Reporter, RunRecord
 from ftcore.errors import RecordRefused
-from ftcore.records import Cursor, Records, alone, hand_over
+from ftcore.records import Cursor, Records, alone, hand_over, logged
 from ftcore.secrets import mask
 
+_INTERVAL = 2.0  # seconds from one delivery to the next
+_TOGETHER = 100  # records in one
 _FIRST_PAUSE, _LONGEST_PAUSE, _CLOSING_PAUSE = 0.1, 30.0, 1.0
 _QUIET_SECONDS = 3.0  # outages after the first are told of when they last so long: a flaky tracker is one warning
 
@@ -46,7 +49,7 @@ class ReporterThread(threading.Thread):
         self._cursor = Cursor.read(self._cursor_path, records.end)
         self._reporter: Reporter | None = None
         self._deadline: float | None = None
-        self._news = threading.Event()
+        self._news, self._closing = threading.Event(), threading.Event()
         self._failing_since: float | None = None
         self._told = False
         self._quiet = 0.0
@@ -63,6 +66,7 @@ class ReporterThread(threading.Thread):
     def close(self, deadline: float) -> None:
         """Ask the thread to deliver what is left and to end, at `deadline` (of `time.monotonic`) in any case."""
         self._deadline = deadline
+        self._closing.set()
         self.wake()
 
     def run(self) -> None:
@@ -96,23 +100,39 @@ class ReporterThread(threading.Thread):
                 if self._deadline is not None and self._cursor.offset >= self._records.end:
                     return
                 self._news.wait(timeout=1.0)
+                # Together, and not each by itself: every call of a tracker's client takes the interpreter from the training.
+                self._closing.wait(_INTERVAL)
 
     def _deliver(self, reporter: Reporter) -> bool:
         """Hand over what there is; whether that was all."""
         with self._records.path.open("rb") as file:
             file.seek(self._cursor.offset)
-            for line in file:
-                if self._out_of_time():
-                    return False
-                if not line.endswith(b"\n"):  # it is being written just now
-                    time.sleep(0.01)
-                    return False
-                try:
-                    hand_over(reporter, line)
-                except RecordRefused as refusal:
-                    self._note_refusal(refusal)
-                self._move(offset=self._cursor.offset + len(line))
+            while lines := list(islice(file, _TOGETHER)):
+                if not lines[-1].endswith(b"\n"):  # it is being written just now
+                    lines.pop()
+                    if not lines:
+                        time.sleep(0.01)
+                        return False
+                for group in _groups(lines, together=hasattr(reporter, "log_many")):
+                    if self._out_of_time():
+                        return False
+                    self._hand_over(reporter, group)
+                    self._move(offset=self._cursor.offset + sum(map(len, group)))
         return True
+
+    def _hand_over(self, reporter: Any, lines: list[bytes]) -> None:
+        """Give the reporter some lines: several are metrics, and go together where it takes that."""
+        if len(lines) > 1:
+            try:
+                reporter.log_many([metrics for line in lines if (metrics := logged(line)) is not None])
+                return
+            except RecordRefused:
+                pass  # which of them it was shows one by one
+        for line in lines:
+            try:
+                hand_over(reporter, line)
+            except RecordRefused as refusal:
+                self._note_refusal(refusal)
 
     def _move(self, **changes: Any) -> None:
         self._cursor = replace(self._cursor, **changes)
@@ -145,16 +165,28 @@ class ReporterThread(threading.Thread):
         self._failing_since, self._told = None, False
 
     def _rest(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and not self._out_of_time():
-            if self._deadline is not None:
-                until = min(until, time.monotonic() + _CLOSING_PAUSE)
-                time.sleep(max(0.0, min(until, self._deadline) - time.monotonic()))
-            else:
-                time.sleep(0.05)
+        if not self._closing.is_set():
+            self._closing.wait(seconds)
+        elif self._deadline is not None:
+            time.sleep(max(0.0, min(seconds, _CLOSING_PAUSE, self._deadline - time.monotonic())))
 
     def _out_of_time(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
+
+
+def _groups(lines: list[bytes], together: bool) -> Iterator[list[bytes]]:
+    """The lines in order, metrics that follow each other in one group if they may go together."""
+    group: list[bytes] = []
+    for line in lines:
+        if together and logged(line) is not None:
+            group.append(line)
+            continue
+        if group:
+            yield group
+            group = []
+        yield [line]
+    if group:
+        yield group
 
 
 def count(records: int) -> str:

@@ -6,20 +6,22 @@ it is a cursor in `reporting/<name>.json`. Nothing waits in memory, so no outage
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ftcore.contracts import Reporter
+from ftcore.contracts import Logged, Reporter
 from ftcore.errors import FtcoreError, RecordRefused
 from ftcore.secrets import masked
+
+_CURSOR_SIZE = 512
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,47 @@ class Cursor:
             return cls()
 
     def write(self, path: Path) -> None:
-        """Replace the file. It is not forced to the disk: that would cost more than the record it is about."""
-        scratch = path.with_name(f".{path.name}.new")  # one writer at a time: see `alone`
-        scratch.write_text(json.dumps(masked(asdict(self))), encoding="utf-8")
-        scratch.replace(path)
+        """Replace the file's contents, in one system call: a process that is killed leaves the old or the new ones.
+
+        They are not forced to the disk, which would cost more than the record they are about.
+        """
+        text = json.dumps(masked(asdict(self)))
+        size = _CURSOR_SIZE * (1 + len(text) // _CURSOR_SIZE)  # padded, so that what is overwritten never sticks out
+        file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)  # one writer at a time: see `alone`
+        try:
+            os.pwrite(file, text.ljust(size).encode(), 0)
+        finally:
+            os.close(file)
+
+
+class Lines:
+    """A file of JSON lines that stays open: a line is one system call, in which other threads get little chance."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch()
+        end_last_line(path)
+        self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self._torn = False
+
+    def add(self, value: Mapping[str, Any]) -> None:
+        """Add a line.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        if self._file is None:
+            return
+        line = (b"\n" if self._torn else b"") + json.dumps(value, default=str).encode() + b"\n"
+        self._torn = os.write(self._file, line) < len(line)
+        if self._torn:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def close(self) -> None:
+        """No more lines."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 class Records:
@@ -64,15 +103,19 @@ class Records:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "records.jsonl"
-        self.path.touch()
-        self._lock = threading.Lock()
-        end_last_line(self.path)
+        self._lines = Lines(self.path)
 
     def append(self, kind: str, **values: Any) -> None:
-        """Add a record."""
-        line = json.dumps({"kind": kind, "time": time.time(), **values}, default=str) + "\n"
-        with self._lock, self.path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        """Add a record.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        self._lines.add({"kind": kind, "time": time.time(), **values})
+
+    def close(self) -> None:
+        """No more records; the file can still be read."""
+        self._lines.close()
 
     def count(self, offset: int = 0) -> int:
         """How many records lie behind an offset."""
@@ -119,12 +162,24 @@ class Busy(FtcoreError):
     """Another process sends the records."""
 
 
+def logged(line: bytes) -> Logged | None:
+    """A line as metrics of a step; None where it is something else."""
+    try:
+        record = json.loads(line)
+        return Logged(record["metrics"], record["step"], float(record["time"])) if record["kind"] == "log" else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def hand_over(reporter: Reporter, line: bytes) -> None:
     """Give a reporter one line of the file.
 
     Raises:
         RecordRefused: the line is damaged, or tells of a file that is gone, or the tracker refuses it.
     """
+    if (metrics := logged(line)) is not None:
+        reporter.log(metrics.metrics, metrics.step, metrics.time)
+        return
     try:
         record = json.loads(line)
         kind, when = record["kind"], float(record["time"])
@@ -133,8 +188,6 @@ def hand_over(reporter: Reporter, line: bytes) -> None:
             "a record was lost", why="the process that wrote it was stopped in the middle of its line"
         ) from error
     match kind:
-        case "log":
-            reporter.log(record["metrics"], record["step"], when)
         case "artifact":
             path = Path(record["path"])
             if not path.exists():

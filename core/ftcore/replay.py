@@ -34,6 +34,7 @@ def replay(
     """
     record = run_record(run_dir)
     records = Records(run_dir / "reporting")
+    records.close()
     threads = [ReporterThread(name, make, record, records, say, warn) for name, make in makers.items()]
     behind = {thread.reporter_name: thread.pending for thread in threads}
     told = time.monotonic()

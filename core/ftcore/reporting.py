@@ -18,7 +18,7 @@ from typing import Any
 from ftcore import files
 from ftcore.contracts import Reporter, RunRecord, RunStatus
 from ftcore.feeding import ReporterThread, count
-from ftcore.records import Records, end_last_line
+from ftcore.records import Lines, Records
 from ftcore.secrets import masked
 
 _CLOCK = re.compile(r"runtime|per_second|seconds|elapsed")
@@ -28,12 +28,10 @@ class Reporting:
     """All of a run's reporters, and its `metrics.jsonl`."""
 
     def __init__(self, run_dir: Path, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
-        self._metrics = run_dir / "metrics.jsonl"
-        self._metrics.touch()
-        end_last_line(self._metrics)
+        self._metrics = Lines(run_dir / "metrics.jsonl")
         self._records = Records(run_dir / "reporting")
         # Of a run that goes on: steps behind its checkpoint are trained again, and were told of before.
-        self._told = self._records.logged_behind(_last_step(self._metrics))
+        self._told = self._records.logged_behind(_last_step(self._metrics.path))
         self._threads: list[ReporterThread] = []
         self._run_dir, self._say, self._warn = run_dir, say, warn
         self._unwritable = False
@@ -50,8 +48,7 @@ class Reporting:
         """Metrics of a step, to the file and to every reporter."""
         values = {name: float(value) for name, value in metrics.items()}  # a numpy number is none to json
         try:
-            with self._metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+            self._metrics.add({"step": step, "time": time.time(), **values})
         except OSError as error:
             self._not_written(error)
         if not _same(self._told.pop((step, *sorted(values)), None), values):
@@ -68,6 +65,8 @@ class Reporting:
             By reporter, how many records it has not taken; empty where each has all.
         """
         self._append("finish", status=status)
+        self._metrics.close()
+        self._records.close()
         deliver(self._threads, timeout)
         left = {thread.reporter_name: pending for thread in self._threads if (pending := thread.pending)}
         for thread in self._threads:

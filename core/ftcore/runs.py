@@ -289,7 +289,7 @@ def _toml_values(values: dict[str, Any]) -> dict[str, Any]:
 
 def _log_file(path: Path) -> logging.Logger:
     logger = logging.Logger(f"ftcore.run.{path.parent.name}")  # not in the global tree: two runs never share it
-    handler = _LogFile(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     return logger

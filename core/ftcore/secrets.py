@@ -93,6 +93,8 @@ def _without_user(url: re.Match[str]) -> str:
 def _passwords(text: str) -> Iterator[str]:
     for found in _IN_URL.finditer(text):
         user, colon, password = found["user"].partition(":")
+        if _VARIABLE.fullmatch(password if colon else user):
+            continue
         if colon:
             yield from (password, unquote(password))
         elif len(user) >= _SHORTEST_TOKEN:  # a shorter one is the name of a user, and may be a common word

@@ -21,6 +21,15 @@ def shown(value: Any) -> str:
     return short(str(value))
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written: one from the command line or the environment may hold bytes that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def short(text: str) -> str:
     """A text on one line, cut where it is long."""
     cut = text[:LONGEST].replace("\n", "\\n").replace("\t", "\\t")

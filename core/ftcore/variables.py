@@ -9,6 +9,7 @@ from typing import Any
 
 from ftcore.errors import Problem
 from ftcore.settings.base import RawText
+from ftcore.text import is_unicode
 
 _VARIABLE = re.compile(
     r"(?P<escaped>\$\$\{)|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<other>\$\{)"
@@ -43,6 +44,11 @@ def _text(where: str, text: str, problems: list[Problem]) -> str:
         if value is None and default is None:
             fix = f"Set it, or give a default: ${{{name}:-value}}"
             problems.append(Problem(where, f"{where} reads the environment variable {name}, which is not set", fix))
+            return ""
+        if value is not None and not is_unicode(value):
+            problems.append(
+                Problem(where, f"the environment variable {name} has bytes that are no UTF-8", "Set it again")
+            )
             return ""
         # As in a shell, `:-` also replaces a variable that is set and empty.
         return default if default is not None and not value else value or ""

@@ -70,6 +70,11 @@ def _table(path: Path, rows: Sequence[Row], settings: FileSettings) -> pa.Table:
     names = list(dict.fromkeys(name for row in rows for name in row.cells))
     columns = []
     for name in names:
+        if not _encodes(name):
+            place = next(row.place for row in rows if name in row.cells)
+            raise unreadable(
+                path, f"the name of a column in {place} holds half of a surrogate pair", "Correct the text"
+            )
         values = [row.cells.get(name) for row in rows]
         if name in settings.text_columns:
             values = [_as_text(value) for value in values]

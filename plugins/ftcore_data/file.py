@@ -88,6 +88,8 @@ def _read(files: Sequence[Path], options: Options, request: DataRequest, setting
         settings.memory_limit_mb << 20,
         expected=0 if options.rows is not None else sum(file.stat().st_size for file in files),
     )
+    if not dataset.column_names:
+        raise DataError(f'"{request.locator.text}" has no columns', why="its rows are all empty", fix="Check the data")
     _require(settings.text_columns, dataset.column_names, request)
     return dataset
 

@@ -6,12 +6,12 @@ import os
 import socket
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcore.contracts import Run, RunRecord, RunStatus
+from ftcore.contracts import Logged, Run, RunRecord, RunStatus
 from ftcore.errors import RecordRefused
 from ftcore.secrets import mask, masked
 from ftcore_mlflow import limits
@@ -73,10 +73,19 @@ class MlflowReporter:
 
         A point that is sent twice is stored once: MLflow tells points apart by name, time, step and value.
         """
+        self.log_many([Logged(metrics, step, time)])
+
+    def log_many(self, records: Sequence[Logged]) -> None:
+        """The points of several steps in one request."""
         from mlflow.entities import Metric
 
-        points = [Metric(limits.key(name), value, round(1000 * time), step) for name, value in metrics.items()]
-        with _refusals(f"the metrics of step {step}"):
+        points = [
+            Metric(limits.key(name), value, round(1000 * record.time), record.step)
+            for record in records
+            for name, value in record.metrics.items()
+        ]
+        steps = f"{records[0].step}" if len(records) == 1 else f"{records[0].step} to {records[-1].step}"
+        with _refusals(f"the metrics of step {steps}"):
             for portion in limits.portions(points, limits.METRICS_PER_REQUEST):
                 self._opened.log_batch(self._run_id, metrics=list(portion))
 

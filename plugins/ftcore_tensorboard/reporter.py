@@ -12,11 +12,11 @@ import json
 import os
 import socket
 import time as clock
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcore.contracts import Run, RunRecord, RunStatus
+from ftcore.contracts import Logged, Run, RunRecord, RunStatus
 
 if TYPE_CHECKING:
     from ftcore_tensorboard import TensorboardSettings
@@ -57,16 +57,24 @@ class TensorboardReporter:
 
     def log(self, metrics: Mapping[str, float], step: int, time: float) -> None:
         """One point of each metric's curve."""
+        self.log_many([Logged(metrics, step, time)])
+
+    def log_many(self, records: Sequence[Logged]) -> None:
+        """Points of several steps, written at once."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         if self._restarted:
             # A resumed run may begin at an earlier step than the one it was stopped at; TensorBoard then drops the
             # points behind it, which are about to be written again.
-            self._write(Event(wall_time=time, step=step, session_log=SessionLog(status=SessionLog.START)))
+            first = records[0]
+            self._write(Event(wall_time=first.time, step=first.step, session_log=SessionLog(status=SessionLog.START)))
             self._restarted = False
-        values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()]
-        self._write(Event(wall_time=time, step=step, summary=Summary(value=values)))
+        events = []
+        for record in records:
+            values = [Summary.Value(tag=name, simple_value=value) for name, value in record.metrics.items()]
+            events.append(Event(wall_time=record.time, step=record.step, summary=Summary(value=values)))
+        self._write(*events)
 
     def artifact(self, path: Path, name: str) -> None:
         """Nothing to do: event files hold no artifacts."""
@@ -77,13 +85,15 @@ class TensorboardReporter:
 
         self._write(Event(wall_time=time, summary=_session_end(status, time)))
 
-    def _write(self, event: Any) -> None:
-        """Append one event, whole or not at all."""
+    def _write(self, *events: Any) -> None:
+        """Append events, all of them or none."""
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         assert self._file is not None, "start comes first"
         record = io.BytesIO()
-        RecordWriter(record).write(event.SerializeToString())
+        writer = RecordWriter(record)
+        for event in events:
+            writer.write(event.SerializeToString())
         with self._file.open("ab", buffering=0) as file:
             before = self._file.stat().st_size
             written = file.write(record.getvalue())

@@ -43,6 +43,8 @@ class TransformersLoader:
         from transformers import AutoTokenizer
 
         _refuse_adapter(self._name)
+        if self._model.trust_remote_code:  # said first: the tokenizer's code would run now
+            self._run.warn(f"trust_remote_code is on: Python code that comes with {self._name} may run")
         return sane_tokenizer(self._load(AutoTokenizer), self._model, self._run)
 
     def model(self) -> Module:
@@ -98,8 +100,6 @@ class TransformersLoader:
         self._run.say(f"loader     transformers: {dtype} on {model.device}, attention {attention}")
         if self._model.use_gradient_checkpointing == "unsloth":
             self._run.say("           use_gradient_checkpointing: this loader does torch's own, not unsloth's")
-        if self._model.trust_remote_code:
-            self._run.warn(f"trust_remote_code is on: Python code that comes with {self._name} may run")
 
     def _check_length(self, model: Any) -> None:
         limit = getattr(model.config, "max_position_embeddings", None)
@@ -136,10 +136,10 @@ def _explained(name: str, settings: ModelSettings, error: Exception) -> ModelErr
         return ModelError(f"there is no model folder {name}", fix="Check base_model_id")
     if "gated" in text.lower() or "401" in text or "403" in text:
         why, fix = "the Hub refuses access", "Accept the model's terms on its page and set HF_TOKEN to your token"
-    elif Path(name).exists():
-        why, fix = text, "The folder needs config.json, the weights and the tokenizer's files"
     elif "trust_remote_code" in text:
         why, fix = "it comes with Python code of its own", "Read that code, then set trust_remote_code = true"
+    elif Path(name).exists():
+        why, fix = text, "The folder needs config.json, the weights and the tokenizer's files"
     elif isinstance(error, OSError):
         why, fix = text, "Check the spelling and the network, or use a local folder"
     else:

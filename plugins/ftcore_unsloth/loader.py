@@ -37,6 +37,8 @@ class UnslothLoader:
         from transformers import AutoTokenizer
 
         _refuse_adapter(self._source)
+        if self._model.trust_remote_code:  # said first: the tokenizer's code would run now
+            self._run.warn(f"trust_remote_code is on: Python code that comes with {self._source} may run")
         return sane_tokenizer(self._read(AutoTokenizer), self._model, self._run)
 
     def model(self) -> Module:
@@ -159,8 +161,6 @@ class UnslothLoader:
             self._run.warn(
                 f"max_sequence_length is {self._model.max_sequence_length} and {self._source} was made for {limit} tokens"
             )
-        if self._model.trust_remote_code:
-            self._run.warn(f"trust_remote_code is on: Python code that comes with {self._source} may run")
 
 
 def import_first(run: Run) -> None:
