@@ -101,7 +101,7 @@ def complete(folder: Path) -> None:
 
 def newest(folder: Path) -> Found:
     """The newest complete checkpoint in a run's `checkpoints`, its files compared with what was written."""
-    damaged = []
+    damaged: list[tuple[Path, str]] = []
     for path in reversed(in_order(folder)):
         if not (wrong := problem(path)):
             return Found(path, step_of(path), tuple(damaged))

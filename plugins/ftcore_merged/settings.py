@@ -12,7 +12,7 @@ from ftcore.settings import Section
 class MergedSettings(Section):
     """How the saver `merged`, and `ftcore merge`, put an adapter into its base model's weights."""
 
-    dtype: Literal["bfloat16", "float16", "float32"] | None = None
+    dtype: Literal["float16", "bfloat16", "float32"] | None = None
     """The type of the merged weights. Null keeps the type that the base model is stored in; bfloat16 where that is quantized."""
 
     rounding: Literal["stochastic", "nearest"] = "stochastic"
