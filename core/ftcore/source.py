@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ftcore.errors import Problem
+from ftcore.text import short
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,11 @@ class Source:
     def place(self, where: str) -> str:
         """`file:line` of a key or of the section around it, `--set section.key`, or the file alone."""
         if where in self.overridden:
-            return f"--set {where}"
+            return f"--set {short(where)}"
         if line := self.line(where):
             return f"{self.path}:{line}"
         inside = sorted(key for key in self.overridden if where and key.startswith(f"{where}."))
-        return f"--set {inside[0]}" if inside else str(self.path)
+        return f"--set {short(inside[0])}" if inside else str(self.path)
 
     def line(self, where: str) -> int:
         """The line of a key or of the section around it; 0 where the file has neither."""

@@ -124,7 +124,7 @@ def formatter(data: bytes) -> str:
     """A row of any shape, through each formatter that takes its columns."""
     draw = Draw(data)
     names = draw.choice((("question", "answer"), ("messages",), ("instruction", "output"), ("conversations",)))
-    row = {name: draw.turns() if draw.number(2) else draw.value() for name in names}
+    row = {name: _cell(draw, name) for name in names}
     for _ in range(draw.number(3)):
         row[draw.choice(("input", "system", "text", "context", "answer"))] = draw.value()
     outcomes = []
@@ -149,6 +149,18 @@ def formatter(data: bytes) -> str:
         outcomes.append("formatted")
     assert "refused without a reason" not in outcomes
     return ",".join(outcomes)
+
+
+def _cell(draw: Draw, name: str) -> Any:
+    if draw.number(4) == 0:
+        return draw.value()
+    if name in ("messages", "conversations"):
+        if draw.number(2):
+            return draw.turns()
+        who = ("user", "assistant") if draw.number(2) else ("human", "gpt")
+        keys = ("role", "content") if draw.number(2) else ("from", "value")
+        return [{keys[0]: who[turn % 2], keys[1]: draw.text() or "x"} for turn in range(2 * (1 + draw.number(3)))]
+    return draw.text() or "x"
 
 
 def locator(data: bytes) -> str:
