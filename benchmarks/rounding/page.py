@@ -171,8 +171,10 @@ def _draw_course(axes: Any, known: Known) -> None:
     if not course:
         return
     steps = list(course[0]["steps"])
-    for form, color, line in (("fp32", "black", ":"), ("peft", "C3", "o-"), ("once", "C0", "o-")):
-        middles = [median(one["steps"][step][form] for one in course) for step in steps]
-        axes.plot([int(step) for step in steps], middles, line, color=color, label=NAMES[form], markersize=4)
+    for form in ("peft", "once"):
+        color, line = _STYLES[form]
+        far = [median(one["steps"][step][form] - one["steps"][step]["fp32"] for one in course) for step in steps]
+        axes.plot([int(step) for step in steps], far, line, color=color, label=NAMES[form], markersize=4)
+    axes.axhline(0, color="gray", linewidth=0.8)
     axes.set_xlabel(f"steps (learning rate {course[0]['lr']:g}, rank {course[0]['rank']})")
-    axes.set_ylabel("loss on held-out rows")
+    axes.set_ylabel("loss beyond that in float32, nats")
