@@ -18,6 +18,8 @@ import pytest
 
 from ftcore.contracts import Logged, RunRecord, RunStatus
 from ftcore.errors import ConfigError, RecordRefused, ReportError
+from ftcore.feeding import ReporterThread
+from ftcore.records import Records
 from ftcore.replay import replay
 from ftcore.reporting import Reporting
 
@@ -490,3 +492,26 @@ def test_a_cursor_ahead_of_the_records_skips_none_that_follow(story: Story) -> N
     reporting.start({"tracker": lambda: tracker}, story.record)
     report(reporting, range(3, 5))
     assert tracker.taken == [*logged(range(3, 5)), ("finish", "finished")]
+
+
+def test_a_line_that_is_being_written_is_waited_for(story: Story) -> None:
+    """Another process sees the records file at any moment."""
+    reporting = story.reporting()
+    reporting.start({}, story.record)
+    report(reporting, range(3))
+    path = story.dir / "reporting" / "records.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    records = Records(story.dir / "reporting")
+    path.write_bytes(whole[:-30])  # without the line end that opening it has added
+    tracker = Tracker()
+    thread = ReporterThread("tracker", lambda: tracker, story.record, records, story.said.append, story.warned.append)
+    thread.start()
+    time.sleep(0.3)
+    assert tracker.taken == logged(range(3))
+    path.write_bytes(whole)
+    records.close()
+    thread.close(time.monotonic() + 10)
+    thread.join(10)
+    assert tracker.taken == [*logged(range(3)), ("finish", "finished")]
+    assert story.warned == []

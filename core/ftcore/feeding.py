@@ -108,16 +108,17 @@ class ReporterThread(threading.Thread):
         with self._records.path.open("rb") as file:
             file.seek(self._cursor.offset)
             while lines := list(islice(file, _TOGETHER)):
-                if not lines[-1].endswith(b"\n"):  # it is being written just now
+                unfinished = not lines[-1].endswith(b"\n")  # it is being written just now
+                if unfinished:
                     lines.pop()
-                    if not lines:
-                        time.sleep(0.01)
-                        return False
                 for group in _groups(lines, together=hasattr(reporter, "log_many")):
                     if self._out_of_time():
                         return False
                     self._hand_over(reporter, group)
                     self._move(offset=self._cursor.offset + sum(map(len, group)))
+                if unfinished:
+                    time.sleep(0.01)
+                    return False
         return True
 
     def _hand_over(self, reporter: Any, lines: list[bytes]) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -55,14 +56,11 @@ def secret_values() -> list[str]:
     """The values to mask, longest first, so that one secret inside another leaves nothing behind."""
     values = set(_remembered)
     for name, value in os.environ.items():
-        if _TELLING.search(name) and _is_long_enough(value):
+        if _tells(name) and _is_long_enough(value):
             values.add(value)
         if "://" in value and "@" in value:
             values.update(secret for secret in _passwords(value) if _is_long_enough(secret))
-    # In an address, in JSON, and in Python's own notation a secret is written in another way.
-    for value in list(values):
-        values |= {quote(value, safe=""), quote(value), json.dumps(value)[1:-1], repr(value)[1:-1]}
-    return sorted(values, key=len, reverse=True)
+    return sorted({text for value in values for text in _notations(value)}, key=len, reverse=True)
 
 
 def mask(text: str) -> str:
@@ -81,6 +79,17 @@ def masked(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [masked(item) for item in value]
     return value
+
+
+@lru_cache(maxsize=1000)
+def _tells(variable: str) -> bool:
+    return _TELLING.search(variable) is not None
+
+
+@lru_cache(maxsize=100)
+def _notations(value: str) -> frozenset[str]:
+    """In an address, in JSON, and in Python's own notation a secret is written in another way."""
+    return frozenset({value, quote(value, safe=""), quote(value), json.dumps(value)[1:-1], repr(value)[1:-1]})
 
 
 def _without_user(url: re.Match[str]) -> str:
