@@ -183,11 +183,8 @@ class ObserverCallback(TrainerCallback):  # type: ignore[misc]
             state.compute_steps(args, state.max_steps)  # the checkpoint's own save_steps and log_steps are of yesterday
         self._tokens = self._trainer.tokens
         self._observer.begin(state.max_steps, state.global_step)
-        if (
-            self.resumed_from is not None
-            and _ends_epoch(args, state)
-            and self._trainer.evaluated_at < state.global_step
-        ):
+        due = _ends_epoch(args, state) or (args.eval_strategy == "steps" and state.global_step % args.eval_steps == 0)
+        if self.resumed_from is not None and due and self._trainer.evaluated_at < state.global_step:
             self._trainer.evaluate()  # who asked for the stop did not wait for it
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -183,6 +183,20 @@ def test_a_stopped_run_saves_a_checkpoint_and_goes_on_as_if_nothing_had_been(
     assert (over.code, over.out.splitlines()[1]) == (0, "finished   nothing is left to do")
 
 
+def test_an_evaluation_that_a_stop_left_out_is_made_up_for(project: Project, whole: dict[str, Any]) -> None:
+    often = ("--set", "sft.eval_steps=1")
+    with stopped(project, 3):
+        assert project.run(*often).code == 130
+    outcome = project.run("--resume", *often)
+    assert outcome.code == 0, outcome.err
+    evaluated = [line for line in project.came_to()["lines"] if "eval_loss" in line]
+    assert [line["step"] for line in evaluated] == list(range(STEPS + 1))
+    others = [line for line in project.came_to()["lines"] if "eval_loss" not in line]
+    assert others == [line for line in whole["lines"] if "eval_loss" not in line]  # evaluating changes nothing
+    assert {line["step"]: line for line in evaluated}[6] in whole["lines"]
+    assert project.came_to()["weights"] == whole["weights"]
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(project: Project, whole: dict[str, Any]) -> None:
     last = interrupted(project, 3)
     broken = project.dir / "checkpoints" / f"checkpoint-{last}" / "optimizer.pt"
