@@ -130,9 +130,8 @@ def formatter(data: bytes) -> str:
     outcomes = []
     for name in ("qa", "instruction", "messages"):
         try:
-            settings = configs.load(_minimal(), _plugins()).section(name)
-            view = DataView(list(row), _data_settings(), [row])
-            make = _plugins().call("ftcore_make_formatter", name, data=view, settings=settings)
+            view = DataView(list(row), _minimal().fine_tuner.view(DataSettings), [row])
+            make = _plugins().call("ftcore_make_formatter", name, data=view, settings=_minimal().section(name))
         except FtcoreError as error:
             require_documented(error)
             outcomes.append(type(error).__name__)
@@ -201,15 +200,10 @@ def random_inputs(seed: int) -> Iterator[bytes]:
 
 
 @cache
-def _minimal() -> Path:
-    path = _scratch() / "minimal.toml"
+def _minimal() -> configs.Config:
+    path = _scratch() / "smallest.toml"
     path.write_text(MINIMAL)
-    return path
-
-
-@cache
-def _data_settings() -> DataSettings:
-    return configs.load(_minimal(), _plugins()).fine_tuner.view(DataSettings)
+    return configs.load(path, _plugins())
 
 
 @cache
