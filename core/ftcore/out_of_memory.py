@@ -8,10 +8,9 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ftcore import memory, selection
+from ftcore import checkpoints, memory, selection
 from ftcore.config import Config
 from ftcore.errors import FtcoreError, OutOfMemory, SaveError
 from ftcore.plugins import Plugins
@@ -55,8 +54,13 @@ def explained(active: ActiveRun, config: Config, plugins: Plugins) -> Iterator[N
     else:
         return
     batch = active.facts.get(LARGEST_BATCH)
-    fix = _advise(active, config, plugins, batch, reach) if batch else "It takes a machine with more, or fewer rows"
-    raise OutOfMemory(what, why=f"{why}; {_kept(active.dir)}", fix=fix) from None
+    if "fit" in active.facts.get("progress", {}):
+        fix = f"The training itself is over and kept: type ftcore finish {active.dir} where there is more"
+    elif batch:
+        fix = _advise(active, config, plugins, batch, reach)
+    else:
+        fix = "It takes a machine with more, or fewer rows"
+    raise OutOfMemory(what, why=f"{why}; {_kept(active)}", fix=fix) from None
 
 
 def _told(error: Exception) -> str:
@@ -83,11 +87,14 @@ def _let_go(error: BaseException | None) -> None:
         gpu.empty_cache()
 
 
-def _kept(folder: Path) -> str:
-    steps = [int(path.name.rpartition("-")[2]) for path in (folder / "checkpoints").glob("checkpoint-*[0-9]")]
-    if not steps:
+def _kept(active: ActiveRun) -> str:
+    found = checkpoints.newest(active.dir / "checkpoints")
+    if found.folder is None:
         return "no checkpoint was written yet"
-    return f"what was trained up to step {max(steps)} is in {folder / 'checkpoints' / f'checkpoint-{max(steps)}'}"
+    return (
+        f"what was trained up to step {found.step} is in {found.folder}, and goes on with "
+        f"ftcore run CONFIG --resume {active.name} --accept-changes"
+    )
 
 
 def _advise(active: ActiveRun, config: Config, plugins: Plugins, batch: dict[str, Any], reach: int) -> str:
@@ -132,10 +139,13 @@ def _estimated(config: Config, plugins: Plugins, batch: dict[str, Any], reach: i
     stages = Stages(config, plugins, selection.choices(config, plugins))
     architecture = read_config(stages.model_source(), model)
     largest = Batch(**batch)
-    device = "cpu" if memory.cuda() is None else "cuda"
+    device: Literal["cpu", "cuda"] = "cpu" if memory.cuda() is None else "cuda"
+    target = Target(device, reach, device)
     began = time.monotonic()
-    predicted = estimate(architecture, settings, largest, Target(device, reach, device), loader).peak
-    target = Target(device, min(reach or predicted, predicted * 9 // 10), device)
+    predicted = estimate(architecture, settings, largest, target, loader).peak
+    # An estimate counts CUDA's context, which nobody could have for tensors.
+    room = reach + (target.overhead if device == "cuda" else 0)
+    target = Target(device, min(room if reach else predicted, predicted * 9 // 10), device)
     tried = []
     for item in advise(architecture, lambda name: read_config(name, model), settings, largest, target, loader):
         tried.append(item)
