@@ -130,8 +130,6 @@ def _configuration(case: Case, folder: Path) -> Path:
         f"rank = {case.rank}" if case.rank else "full_finetuning = true",
         "[audit]",
         "max_truncated = 1.0",
-        "[sft]",
-        "fast_cpu = false",  # its functions take less memory than the model's own, which are what is estimated
         "[run]",
         f"output_dir = {json.dumps(str(folder / 'runs'))}",
         "[stages]",

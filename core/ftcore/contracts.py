@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, runtime_che
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from torch import Tensor
     from torch.nn import Module
     from transformers import PreTrainedTokenizerBase
 
@@ -174,6 +175,31 @@ class Prepared:
 
 
 @dataclass(frozen=True)
+class BatchShape:
+    """The size of a batch of one forward pass.
+
+    Attributes:
+        rows: sequences.
+        length: tokens of each, padding included.
+        supervised: positions whose logits are computed.
+        padded: its sequences differ in length (or are packed), so that attention needs a mask.
+    """
+
+    rows: int
+    length: int
+    supervised: int
+    padded: bool
+
+
+Device = Literal["cpu", "cuda"]
+"""A kind of device to train on."""
+
+LossTracer = Callable[["Module", Device], "Callable[[BatchShape], Tensor] | None"]
+"""Makes a model without contents compute as a trainer would on that kind of device, and returns what computes a batch's
+loss; None leaves both to the model itself (see the hook `ftcore_trace_loss`)."""
+
+
+@dataclass(frozen=True)
 class FitResult:
     """What training came to.
 
@@ -273,7 +299,11 @@ class Trainer(Protocol):
         """Metrics on the validation data, `eval_loss` among them; empty without validation data."""
 
     def fit(self, resume_from: Path | None) -> FitResult:
-        """Train, from a checkpoint folder if one is given.
+        """Train, from a checkpoint folder if one is given: to the same result as if it had not stopped there.
+
+        Checkpoints are written with `ftcore.checkpoints.writing` to `<run>/checkpoints/checkpoint-<step>`, the last one
+        after the last step or after a stop; only those are given back. Given the one of the last step, the model
+        is brought to where it says, and nothing is trained.
 
         Raises:
             TrainingError: training could not go on.
@@ -327,6 +357,31 @@ class RunRecord:
     external_id: str | None = None
 
 
+@dataclass(frozen=True)
+class Logged:
+    """Metrics of one step.
+
+    Attributes:
+        metrics: by name.
+        step: the optimizer step.
+        time: when they were logged, in seconds since the epoch.
+    """
+
+    metrics: Mapping[str, float]
+    step: int
+    time: float
+
+
+class Batching(Protocol):
+    """What a reporter may have besides the methods of `Reporter`."""
+
+    def log_many(self, records: Sequence[Logged]) -> None:
+        """As `log` for each of the records, at most 100, at once; called instead of it where there is more than one.
+
+        Where it raises RecordRefused, they are offered again one by one.
+        """
+
+
 @runtime_checkable
 class Reporter(Protocol):
     """Sends a run's records to a tracker. All methods are called from one thread of its own, in order.
@@ -357,31 +412,6 @@ class Trained(Protocol):
     @property
     def base_model_id(self) -> str: ...
     @property
-@dataclass(frozen=True)
-class Logged:
-    """Metrics of one step.
-
-    Attributes:
-        metrics: by name.
-        step: the optimizer step.
-        time: when they were logged, in seconds since the epoch.
-    """
-
-    metrics: Mapping[str, float]
-    step: int
-    time: float
-
-
-class Batching(Protocol):
-    """What a reporter may have besides the methods of `Reporter`."""
-
-    def log_many(self, records: Sequence[Logged]) -> None:
-        """As `log` for each of the records, at most 100, at once; called instead of it where there is more than one.
-
-        Where it raises RecordRefused, they are offered again one by one.
-        """
-
-
     def metrics(self) -> Mapping[str, float]: ...
     @property
     def model(self) -> Any: ...

@@ -13,17 +13,19 @@ still run around it. Unless a hook says otherwise it is called once per run, in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from ftcore.contracts import (
+    BatchShape,
     Bid,
     DataRequest,
     DataView,
     Declined,
+    Device,
     Formatter,
     HeldOut,
     Job,
@@ -42,6 +44,8 @@ from ftcore.errors import Problem
 if TYPE_CHECKING:
     import click
     from datasets import Dataset
+    from torch import Tensor
+    from torch.nn import Module
 
     from ftcore.config import Config
     from ftcore.settings.audit import AuditSettings
@@ -162,6 +166,17 @@ def ftcore_make_trainer(
     """The object that prepares examples, fits and evaluates.
 
     Selected by `[stages] trainer`.
+    """
+
+
+@hookspec(firstresult=True)
+def ftcore_trace_loss(model: Module, device: Device, settings: Any) -> Callable[[BatchShape], Tensor] | None:
+    """How this plugin's trainer computes the loss of a batch, for `ftcore estimate`.
+
+    Asked of the plugin that trains, under torch's FakeTensorMode: the model's tensors have shapes and types and no
+    contents, and lie on no device, whatever `device` the estimate is for. Change the model as the trainer would, and
+    return what computes a loss to call `backward` on. Without an answer, the model's own forward with logits for
+    every position is what is counted.
     """
 
 

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ftcore import checkpoints, memory, selection
 from ftcore.config import Config
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ftcore.estimate.advice import Advice
 
 LARGEST_BATCH = "largest_batch"
-"""The manifest's key of the largest training batch, as `ftcore.estimate.batch.Batch` describes it."""
+"""The manifest's key of the largest training batch, as `ftcore.contracts.BatchShape` describes it."""
 
 _SECONDS = 60.0
 """How long estimating may take; the changes that it did not come to by then are left out."""
@@ -127,9 +127,9 @@ def _estimated(config: Config, plugins: Plugins, batch: dict[str, Any], reach: i
 
     What ran out of memory fits nowhere, whatever the estimate says of it: a change has to take a tenth less.
     """
+    from ftcore.contracts import BatchShape, Device
     from ftcore.estimate.advice import advise
     from ftcore.estimate.architecture import read_config
-    from ftcore.estimate.batch import Batch
     from ftcore.estimate.memory import estimate
     from ftcore.estimate.target import Target
 
@@ -138,16 +138,16 @@ def _estimated(config: Config, plugins: Plugins, batch: dict[str, Any], reach: i
     loader = selection.loader_for(config, plugins).plugin
     stages = Stages(config, plugins, selection.choices(config, plugins))
     architecture = read_config(stages.model_source(), model)
-    largest = Batch(**batch)
-    device: Literal["cpu", "cuda"] = "cpu" if memory.cuda() is None else "cuda"
+    largest = BatchShape(**batch)
+    device: Device = "cpu" if memory.cuda() is None else "cuda"
     target = Target(device, reach, device)
-    began = time.monotonic()
-    predicted = estimate(architecture, settings, largest, target, loader).peak
+    began, tracer = time.monotonic(), stages.loss_tracer()
+    predicted = estimate(architecture, settings, largest, target, loader, tracer).peak
     # An estimate counts CUDA's context, which nobody could have for tensors.
     room = reach + (target.overhead if device == "cuda" else 0)
     target = Target(device, min(room if reach else predicted, predicted * 9 // 10), device)
     tried = []
-    for item in advise(architecture, lambda name: read_config(name, model), settings, largest, target, loader):
+    for item in advise(architecture, lambda name: read_config(name, model), settings, largest, target, loader, tracer):
         tried.append(item)
         if time.monotonic() - began > _SECONDS:
             break

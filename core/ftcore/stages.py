@@ -12,9 +12,11 @@ from ftcore.config import Config
 from ftcore.contracts import (
     DataRequest,
     DataView,
+    Device,
     Formatter,
     Job,
     Loader,
+    LossTracer,
     Reporter,
     Run,
     Saved,
@@ -157,6 +159,19 @@ class Stages:
             saving=settings.view(SavingSettings),
             audit=self._config.audit,
         )
+
+    def loss_tracer(self) -> LossTracer | None:
+        """How the chosen trainer's loss is traced; None where its plugin does not say."""
+        (name,) = self.names("trainer")
+        if name not in self._plugins.implementing("ftcore_trace_loss"):
+            return None
+
+        def tracer(model: Any, device: Device) -> Any:
+            return self._plugins.call(
+                "ftcore_trace_loss", name, model=model, device=device, settings=self._section(name)
+            )
+
+        return tracer
 
     def reporters(self, run: Run, names: Sequence[str] | None = None) -> Mapping[str, Callable[[], Reporter]]:
         """What makes each chosen reporter, or each of `names`, to be called in its own thread."""

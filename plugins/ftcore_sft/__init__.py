@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from ftcore import hookimpl
-from ftcore.contracts import Run, Trainer
+from ftcore.contracts import BatchShape, Device, Run, Trainer
 from ftcore.errors import Problem
 from ftcore.settings.audit import AuditSettings
 from ftcore.settings.logging import LoggingSettings
@@ -18,6 +18,9 @@ from ftcore_sft.optimizers import OPTIMIZERS
 from ftcore_sft.settings import SftSettings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
     from ftcore.config import Config
 
 
@@ -39,6 +42,14 @@ def ftcore_check(config: Config) -> Iterator[Problem]:
     missing = [package for package in ("trl", "datasets") if importlib.util.find_spec(package) is None]
     if missing:
         yield Problem("stages.trainer", f"training needs {', '.join(missing)}", "Run: pip install 'ftcore[train]'")
+
+
+@hookimpl
+def ftcore_trace_loss(model: Module, device: Device, settings: SftSettings) -> Callable[[BatchShape], Tensor]:
+    """As the trainer does it on such a device."""
+    from ftcore_sft.traced import traced_loss
+
+    return traced_loss(model, device, settings)
 
 
 @hookimpl

@@ -41,18 +41,24 @@ def _states(causal: Any, vocabulary: int, behind_another: bool) -> Any:
     """
     import torch
 
-    from ftcore_sft.cpu_attention import NAME
+    from ftcore_sft import cpu_attention
 
     generator = torch.Generator().manual_seed(0)
     first, second = (torch.randint(1, vocabulary - 1, (length,), generator=generator) for length in _LENGTHS)
     ids = torch.cat([first, second]) if behind_another else second
-    options = {NAME: [0, _LENGTHS[0], sum(_LENGTHS)]} if behind_another else {}
+    options = cpu_attention.options([0, _LENGTHS[0], sum(_LENGTHS)]) if behind_another else {}
     training = causal.training
     causal.eval()
     try:
         with torch.no_grad():
             found = causal.get_decoder()(input_ids=ids[None], use_cache=False, **options).last_hidden_state
-    except (AttributeError, TypeError, NotImplementedError):
+    except (
+        AttributeError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        IndexError,
+    ):  # it wants a mask, or knows no such option
         return None
     finally:
         causal.train(training)

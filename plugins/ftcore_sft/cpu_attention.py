@@ -18,6 +18,16 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 NAME = "ftcore_segments"
 """The attention implementation, as transformers is told it, and the argument with the segments' borders."""
 
+
+def options(borders: Sequence[int]) -> dict[str, Any]:
+    """What a decoder is called with beside its tokens.
+
+    With a mask of four dimensions transformers makes none itself. Its own would be of tokens × tokens, and the borders
+    say as much.
+    """
+    return {NAME: list(borders), "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool)}
+
+
 _BLOCK = 256  # queries at a time: their scores stay in the processor's cache
 
 

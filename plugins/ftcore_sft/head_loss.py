@@ -16,15 +16,16 @@ _ROWS_ON_CPU = 128  # what stays in a processor's cache
 _BYTES_ELSEWHERE = 256 * 2**20  # of float32 logits: large enough to keep a GPU busy
 
 
-def head_loss(head: Any, hidden: Any, targets: Any) -> Any:
+def head_loss(head: Any, hidden: Any, targets: Any, device: str | None = None) -> Any:
     """The summed cross entropy, a float32 scalar.
 
     Args:
         head: the model's output embeddings.
         hidden: [tokens, size].
         targets: token ids, [tokens].
+        device: the kind to compute as if on; by default the one that `hidden` is on.
     """
-    rows = rows_at_once(hidden.device.type, getattr(head, "out_features", 0) or head.weight.shape[0])
+    rows = rows_at_once(device or hidden.device.type, getattr(head, "out_features", 0) or head.weight.shape[0])
     if _is_frozen_matrix(head):
         return FrozenHeadLoss.apply(hidden, head.weight, targets, rows)
     total = torch.zeros((), dtype=torch.float32, device=hidden.device)

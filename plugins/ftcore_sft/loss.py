@@ -74,10 +74,10 @@ def _with_segments(batch: Mapping[str, Any]) -> Mapping[str, Any]:
     """The borders of a batch's segments as the attention function takes them: plain numbers, once for all layers."""
     if "borders" not in batch:
         return batch
-    from ftcore_sft.cpu_attention import NAME
+    from ftcore_sft import cpu_attention
 
     rest = {key: value for key, value in batch.items() if key != "borders"}
-    return {**rest, NAME: batch["borders"].tolist()}
+    return {**rest, **cpu_attention.options(batch["borders"].tolist())}
 
 
 def _own_way(model: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -90,22 +90,41 @@ def test_what_costs_memory(tiny: Path) -> None:
     )
 
 
-def test_logits_are_held_a_piece_at_a_time() -> None:
+def test_logits_are_held_as_the_trainer_holds_them() -> None:
+    from ftcore.contracts import BatchShape
     from ftcore.estimate import target
     from ftcore.estimate.architecture import read_config
-    from ftcore.estimate.batch import Batch
     from ftcore.estimate.memory import estimate
+    from ftcore_sft import ftcore_trace_loss
+    from ftcore_sft.settings import SftSettings
 
     given = settings(use_gradient_checkpointing=True)
     config = read_config("HuggingFaceTB/SmolLM2-135M-Instruct", given)
     config.num_hidden_layers = 2
     machine = target.gpu(8 * GIB)
-    few, many, most = (
-        estimate(config, given, Batch(4, 1024, count, False), machine).parts["logits"] for count in (100, 2000, 4000)
-    )
+
+    def logits(supervised: int, tracer: Any) -> int:
+        batch = BatchShape(4, 1024, supervised, False)
+        return estimate(config, given, batch, machine, tracer=tracer).parts["logits"]
+
+    def tracer(model: Any, device: Any) -> Any:
+        return ftcore_trace_loss(model, device, SftSettings())
+
+    few, many, most = (logits(count, tracer) for count in (100, 2000, 4000))
     assert few < many == most
     # A piece in float32, and its probabilities in the type of the head's weights.
     assert most == pytest.approx(1.5 * 256 * 2**20, rel=0.35)
+    # Of a trainer that does not say how it computes, the model's own way is counted: logits for every position.
+    assert logits(100, None) == logits(4000, None) > 4 * 1024 * config.vocab_size * 4
+
+
+def test_the_trainers_own_functions_for_cpus_are_counted(ftcore: Any, tiny: Path, tmp_path: Path) -> None:
+    def activations(*lines: str) -> int:
+        config = write(tmp_path, tiny, 'dtype = "bfloat16"', "load_in_4bit = false", "[sft]", *lines)
+        outcome = ftcore("estimate", str(config), "--gpu", "none", "--json")
+        return int(json.loads(outcome.out)["parts_bytes"]["activations"])
+
+    assert activations() < activations("round_once = false", "fast_cpu = false")
 
 
 def test_a_quantized_checkpoint_cannot_be_trained_whole() -> None:

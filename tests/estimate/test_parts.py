@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from ftcore.contracts import BatchShape
 from ftcore.errors import ConfigError
 from ftcore.estimate import presets
-from ftcore.estimate.batch import Batch, longest_possible
+from ftcore.estimate.batch import longest_possible
 from ftcore.estimate.heap import Heap
 from ftcore.estimate.known import architecture
 from ftcore.estimate.optimizers import state_bytes, step_bytes
@@ -78,8 +79,8 @@ def test_an_optimizer_step_copies_all_tensors_on_a_gpu_and_one_on_a_cpu() -> Non
 
 
 def test_the_largest_batch() -> None:
-    assert longest_possible(1, 128) == Batch(1, 128, 127, padded=False)
-    assert longest_possible(4, 128) == Batch(4, 128, 508, padded=True)
+    assert longest_possible(1, 128) == BatchShape(1, 128, 127, padded=False)
+    assert longest_possible(4, 128) == BatchShape(4, 128, 508, padded=True)
 
 
 def test_the_type_of_the_weights() -> None:

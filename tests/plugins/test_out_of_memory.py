@@ -65,19 +65,20 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
     """A folder with two runs that ran out of memory, in the dry step and in the third step, and what they said."""
     folder = tmp_path_factory.mktemp("memory")
     tiny_model(folder / "model")
-    rows = [{"question": f"How many apples are {number}?", "answer": "Many. " * 1000} for number in range(96)]
+    rows = [{"question": f"How many apples are {number}?", "answer": "Many. " * 1000} for number in range(128)]
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tables = {
         "fine_tuner": {
             "base_model_id": str(folder / "model"),
             "training_data_id": "train.jsonl",
             "load_in_4bit": False,
-            "max_sequence_length": 1024,
+            "max_sequence_length": 512,
             "epochs": 1,
-            "device_train_batch_size": 16,
+            "device_train_batch_size": 32,
             "grad_accumulation": 1,
             "optimizer": "adamw_torch",
             "use_gradient_checkpointing": False,
+            "use_flash_attention": False,  # attention weights of 128 MiB a layer, and few operations to trace
             "log_steps": 1,
             "save_steps": 1000,
         },

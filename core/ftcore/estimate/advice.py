@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ftcore.contracts import BatchShape, LossTracer
 from ftcore.errors import ModelError
-from ftcore.estimate.batch import Batch, longest_possible
+from ftcore.estimate.batch import longest_possible
 from ftcore.estimate.memory import estimate, quantization_in_force
 from ftcore.estimate.presets import SMALLER_MODELS
 from ftcore.estimate.target import Target
@@ -36,19 +37,25 @@ class Advice:
 
 
 def advise(
-    architecture: Any, read: Read, settings: FineTunerSettings, batch: Batch, target: Target, loader: str
+    architecture: Any,
+    read: Read,
+    settings: FineTunerSettings,
+    batch: BatchShape,
+    target: Target,
+    loader: str,
+    tracer: LossTracer | None = None,
 ) -> Iterator[Advice]:
     """The changes to try, one after the other.
 
     Args:
         architecture: of the configured model.
         read: reads the architecture of another.
-        settings, batch, target, loader: as for `estimate`.
+        settings, batch, target, loader, tracer: as for `estimate`.
     """
 
-    def tried(change: str, batch: Batch = batch, architecture: Any = architecture, **values: Any) -> Advice:
+    def tried(change: str, batch: BatchShape = batch, architecture: Any = architecture, **values: Any) -> Advice:
         changed = changed_settings(settings, **values)
-        peak = estimate(architecture, changed, batch, target, loader).peak
+        peak = estimate(architecture, changed, batch, target, loader, tracer).peak
         return Advice(change, peak, peak <= target.memory)
 
     yield from _fewer_rows(settings, batch, tried)
@@ -73,7 +80,7 @@ def changed_settings(settings: FineTunerSettings, **values: Any) -> FineTunerSet
     return FineTunerSettings(**{**given, **values})
 
 
-def _fewer_rows(settings: FineTunerSettings, batch: Batch, tried: Callable[..., Advice]) -> Iterator[Advice]:
+def _fewer_rows(settings: FineTunerSettings, batch: BatchShape, tried: Callable[..., Advice]) -> Iterator[Advice]:
     """Halve the batch until it fits; grad_accumulation keeps what one optimizer step learns from."""
     rows, accumulation = batch.rows, settings.grad_accumulation
     found = None
@@ -82,7 +89,9 @@ def _fewer_rows(settings: FineTunerSettings, batch: Batch, tried: Callable[..., 
         half = rows // 2
         accumulation = -(-settings.device_train_batch_size * settings.grad_accumulation // half)
         rows = half
-        smaller = Batch(rows, batch.length, max(1, batch.supervised * rows // batch.rows), batch.padded and rows > 1)
+        smaller = BatchShape(
+            rows, batch.length, max(1, batch.supervised * rows // batch.rows), batch.padded and rows > 1
+        )
         found = tried(
             f"device_train_batch_size = {rows} and grad_accumulation = {accumulation}",
             smaller,
@@ -93,7 +102,7 @@ def _fewer_rows(settings: FineTunerSettings, batch: Batch, tried: Callable[..., 
         yield found
 
 
-def _shorter(settings: FineTunerSettings, batch: Batch, tried: Callable[..., Advice]) -> Iterator[Advice]:
+def _shorter(settings: FineTunerSettings, batch: BatchShape, tried: Callable[..., Advice]) -> Iterator[Advice]:
     length, found = batch.length, None
     while length // 2 >= _SHORTEST and not (found and found.fits):
         length //= 2

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from ftcore.contracts import IGNORED
+from ftcore.contracts import IGNORED, BatchShape
 from ftcore.statistics.columns import token_counts
 
 _MULTIPLE = 8
 """The trainer pads to a multiple of this."""
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A batch of one forward pass.
-
-    Attributes:
-        rows: sequences.
-        length: tokens of each, padding included.
-        supervised: positions whose logits are computed.
-        padded: its sequences differ in length (or are packed), so that attention needs a mask.
-    """
-
-    rows: int
-    length: int
-    supervised: int
-    padded: bool
-
-
-def longest_possible(rows: int, max_length: int) -> Batch:
+def longest_possible(rows: int, max_length: int) -> BatchShape:
     """As large as the settings allow, every token supervised."""
-    return Batch(rows, max_length, rows * (max_length - 1), padded=rows > 1)
+    return BatchShape(rows, max_length, rows * (max_length - 1), padded=rows > 1)
 
 
-def longest_of(dataset: Any, rows: int) -> Batch:
+def longest_of(dataset: Any, rows: int) -> BatchShape:
     """The longest rows of prepared data in one batch.
 
     Args:
@@ -46,4 +28,4 @@ def longest_of(dataset: Any, rows: int) -> Batch:
     length = -(-int(lengths[longest[-1]]) // _MULTIPLE) * _MULTIPLE
     supervised = sum(sum(label != IGNORED for label in dataset[int(row)]["labels"][1:]) for row in longest)
     padded = bool((lengths[longest] != length).any()) or "position_ids" in dataset.column_names
-    return Batch(len(longest), length, max(supervised, 1), padded)
+    return BatchShape(len(longest), length, max(supervised, 1), padded)

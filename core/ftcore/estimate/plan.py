@@ -10,10 +10,10 @@ from typing import Any
 
 from ftcore import importers, selection
 from ftcore.config import Config
-from ftcore.contracts import Examples
+from ftcore.contracts import BatchShape, Examples
 from ftcore.estimate.advice import Advice, advise
 from ftcore.estimate.architecture import read_config
-from ftcore.estimate.batch import Batch, longest_of, longest_possible
+from ftcore.estimate.batch import longest_of, longest_possible
 from ftcore.estimate.memory import Estimate, estimate
 from ftcore.estimate.target import Target
 from ftcore.plugins import Plugins
@@ -66,32 +66,29 @@ def plan(config: Config, plugins: Plugins, target: Target, measure_data: bool = 
     notes = list(preview.warnings)
     if not measure_data:
         notes.append("every row is taken to be max_sequence_length long and all supervised; --data looks at the rows")
-    if target.device == "cpu" and getattr(config.section(config.stages.trainer), "fast_cpu", False):
-        notes.append(
-            "the trainer's own functions for CPUs (fast_cpu) take less than the model's, which are counted here"
-        )
     if target.device == "cuda":
         notes.append("CUDA's context and the allocator's slack are taken from experience and vary with the card")
-    if loader not in ("transformers", "unsloth") or config.stages.trainer != "sft":
-        notes.append(
-            f"the loader {loader} and the trainer {config.stages.trainer} are taken to work like the built-in ones"
-        )
-    predicted = estimate(architecture, settings, batch, target, loader)
+    tracer = stages.loss_tracer()
+    if loader not in ("transformers", "unsloth"):
+        notes.append(f"the loader {loader} is taken to work like the built-in ones")
+    if tracer is None:
+        notes.append(f"the trainer {config.stages.trainer} is taken to compute what the model itself does")
+    predicted = estimate(architecture, settings, batch, target, loader, tracer)
     advice: list[Advice] = []
     if target.memory and predicted.peak > target.memory:
         model = settings.view(ModelSettings)
         read = lambda name: read_config(name, model)  # noqa: E731
-        advice = list(advise(architecture, read, settings, batch, target, loader))
+        advice = list(advise(architecture, read, settings, batch, target, loader, tracer))
     return Plan(predicted, target, loader, advice, notes)
 
 
-def _assumed(config: Config) -> Batch:
+def _assumed(config: Config) -> BatchShape:
     settings = config.fine_tuner
     assumed = longest_possible(settings.device_train_batch_size, settings.max_sequence_length)
-    return Batch(assumed.rows, assumed.length, assumed.supervised, padded=assumed.padded or settings.packing)
+    return BatchShape(assumed.rows, assumed.length, assumed.supervised, padded=assumed.padded or settings.packing)
 
 
-def _measured(config: Config, stages: Stages, preview: Preview) -> Batch:
+def _measured(config: Config, stages: Stages, preview: Preview) -> BatchShape:
     settings = config.fine_tuner
     tokenizer = stages.loader(preview).tokenizer()
     train, _ = stages.datasets(preview)

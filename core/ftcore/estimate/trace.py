@@ -22,16 +22,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.checkpoint import checkpoint
 
+from ftcore.contracts import BatchShape, Device, LossTracer
 from ftcore.errors import ModelError
 from ftcore.estimate.architecture import Blueprint
-from ftcore.estimate.batch import Batch
 from ftcore.estimate.heap import Heap
 from ftcore.estimate.quantized import QuantizedLinear
-
-_ROWS, _BYTES_ON_GPU = 128, 256 * 2**20
-"""How many rows of logits the trainer makes at a time: so many, or on a GPU as many as take so many bytes."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +47,22 @@ class Traced:
     gradients: int
 
 
-def trace(blueprint: Blueprint, batch: Batch, accumulates: bool, autocast: str | None) -> Traced:
+def trace(
+    blueprint: Blueprint,
+    batch: BatchShape,
+    accumulates: bool,
+    autocast: str | None,
+    device: Device,
+    tracer: LossTracer | None,
+) -> Traced:
     """Trace a training step.
 
     Args:
         blueprint: the model; its parameters are replaced by traced ones.
         accumulates: the gradients of an earlier batch are kept.
         autocast: "bfloat16" or "float16" where the trainer computes under it.
+        device: that the run is for.
+        tracer: makes the model compute as the trainer would.
 
     Raises:
         ModelError: the architecture does what cannot be traced (it looks at the contents of its tensors).
@@ -76,8 +81,9 @@ def trace(blueprint: Blueprint, batch: Batch, accumulates: bool, autocast: str |
                         parameter.grad = torch.empty_like(parameter)
                         tracker.move(parameter.grad, "gradients")
                     parameter.register_post_accumulate_grad_hook(lambda traced: tracker.move(traced.grad, "gradients"))
+            compute = None if tracer is None else tracer(model, device)
             with casting:
-                loss = _loss(causal, batch, on_gpu=autocast is not None)
+                loss = _own_loss(causal, batch) if compute is None else compute(batch)
             loss.backward()
     except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
         raise ModelError(
@@ -171,51 +177,9 @@ def _materialize(model: Any) -> None:
     mode.category = ""
 
 
-def _loss(causal: Any, batch: Batch, on_gpu: bool) -> Any:
-    """The summed cross entropy of the supervised tokens, by the trainer's way: logits for these alone, and a piece at a
-    time, with the gradient taken in the same go (behind a trained head, computed again for it)."""
+def _own_loss(causal: Any, batch: BatchShape) -> Any:
     rows, length = batch.rows, batch.length
     inputs: dict[str, Any] = {"input_ids": torch.zeros(rows, length, dtype=torch.long)}
     if batch.padded:
         inputs["attention_mask"] = torch.ones(rows, 1, length, length, dtype=torch.bool)
-    if _alters_logits(causal.config.get_text_config()):
-        return causal(**inputs, labels=torch.zeros(rows, length, dtype=torch.long), use_cache=False).loss
-    hidden = causal.get_decoder()(**inputs, use_cache=False).last_hidden_state
-    number = torch.zeros(batch.supervised, dtype=torch.long)
-    head, seen = causal.get_output_embeddings(), hidden[:, :-1][number, number]
-    rows_at_once = max(_ROWS, _BYTES_ON_GPU // (4 * head.weight.shape[0])) if on_gpu else _ROWS
-    if not head.weight.requires_grad:
-        return _FrozenHead.apply(seen, head.weight, rows_at_once)
-    total = torch.zeros(())
-    for start in range(0, batch.supervised, rows_at_once):
-        piece, wanted = seen[start : start + rows_at_once], number[start : start + rows_at_once]
-        total = total + checkpoint(_piece, head, piece, wanted, use_reentrant=False)
-    return total
-
-
-def _piece(head: Any, hidden: Any, targets: Any) -> Any:
-    return torch.nn.functional.cross_entropy(head(hidden).float(), targets, reduction="sum")
-
-
-class _FrozenHead(torch.autograd.Function):  # type: ignore[misc]
-    """What the trainer's loss behind a frozen head allocates."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Any, weight: Any, rows_at_once: int) -> Any:
-        of_hidden = torch.empty_like(hidden)
-        for start in range(0, hidden.shape[0], rows_at_once):
-            logits = (hidden[start : start + rows_at_once].to(weight.dtype) @ weight.T).float()
-            of_hidden[start : start + rows_at_once] = logits.exp_().to(weight.dtype) @ weight
-            del logits
-        ctx.save_for_backward(of_hidden)
-        return torch.zeros(())
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        (of_hidden,) = ctx.saved_tensors
-        return (of_hidden.float() * gradients[0]).to(of_hidden.dtype), None, None
-
-
-def _alters_logits(config: Any) -> bool:
-    names = ("final_logit_softcapping", "logit_scale", "logits_scaling")
-    return any(getattr(config, name, None) not in (None, 1, 1.0) for name in names)
+    return causal(**inputs, labels=inputs["input_ids"], use_cache=False).loss
