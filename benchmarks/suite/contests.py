@@ -43,7 +43,7 @@ class Scale:
         threads: of torch, in each contestant.
         model: folder of the model.
         max_length: of a sequence, in tokens.
-        training_rows, preparation_rows: GSM8K rows, repeated with other numbers where there are not enough.
+        training_rows, command_rows, preparation_rows: GSM8K rows, repeated with other numbers where there are not enough.
         scaling_rows: sizes of the synthetic data.
     """
 
@@ -52,6 +52,7 @@ class Scale:
     model: Path
     max_length: int
     training_rows: int
+    command_rows: int
     preparation_rows: int
     scaling_rows: tuple[int, ...]
 

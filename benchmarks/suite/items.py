@@ -61,7 +61,7 @@ def preparation(scale: Scale, data: Path, say: Say) -> list[Sample]:
 
 def command(scale: Scale, data: Path, say: Say) -> list[Sample]:
     """A whole command, from its start to the saved adapter, on an empty cache and again; and when its first step began."""
-    rows = write_rows(data / "training.jsonl", gsm8k_rows(scale.training_rows))
+    rows = write_rows(data / "command.jsonl", gsm8k_rows(scale.command_rows))
 
     def once(name: str) -> Iterator[Sample]:
         job = Job("train", str(scale.model), str(rows), scale.max_length)
