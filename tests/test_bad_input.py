@@ -227,11 +227,12 @@ def test_an_output_dir_that_is_not_writable(ftcore: Any) -> None:
 
 def test_a_name_that_exists(ftcore: Any, folder: Path) -> None:
     (folder / "runs" / "old").mkdir(parents=True)
+    (folder / "runs" / "old" / "manifest.json").touch()
     write(GOOD + '[run]\nname = "old"\n')
     outcome = ftcore("run", "config.toml")
     assert outcome.errors == [
         "error: the run runs/old exists: a run never overwrites another. "
-        "Choose another name ([run] name), or remove that folder"
+        "Choose another name ([run] name), go on with it (--resume), or remove that folder"
     ]
     assert outcome.code == 2
 
