@@ -90,20 +90,23 @@ def _derive(tokenizer: Any) -> tuple[str, str] | None:
 
 
 def _answer(tokenizer: Any) -> str:
-    """What the template writes to ask for an answer, or else what it writes before one."""
+    """What the template writes between a question and its answer, as far as it also asks for an answer with it.
+
+    What it writes behind that (a space, an empty thought) the model has to say itself, so that it is learned.
+    """
     from jinja2 import TemplateError
 
-    before = _two_turns(tokenizer).partition(QUESTIONS[1])[2].partition(ANSWERS[1])[0]
+    before = atoms(tokenizer, _two_turns(tokenizer).partition(QUESTIONS[1])[2].partition(ANSWERS[1])[0])
     try:
-        asked = atoms(tokenizer, render(tokenizer, probe(1, answered=False)))
-        prompt = atoms(tokenizer, render(tokenizer, probe(1, answered=False), cue=True))
+        asked, prompt = (
+            atoms(tokenizer, render(tokenizer, probe(1, answered=False), cue=cue).partition(QUESTIONS[0])[2])
+            for cue in (False, True)
+        )
     except (TemplateError, TypeError):
-        return before
-    cue = "".join(prompt[shared_start(asked, prompt) :])
-    if cue.strip() and cue in before:
-        return cue
-    opener = before.removeprefix("".join(asked).partition(QUESTIONS[0])[2])
-    return opener if opener.strip() else before
+        return "".join(before)
+    opener = before[: shared_start(before, prompt)]
+    without_question = "".join(opener[shared_start(asked, prompt) :])
+    return next((text for text in (without_question, "".join(opener)) if text.strip()), "".join(before))
 
 
 def _question(tokenizer: Any) -> str:

@@ -188,7 +188,7 @@ def _filled(read: Any) -> Any:
 
 
 def _llama2_strict(conversation: Conversation) -> Pieces:
-    return _merged("<<SYS>>\n{}\n<</SYS>>\n\n", "<s>[INST] {} [/INST]", " |{} </s>")(conversation)  # type: ignore[no-any-return]
+    return _merged("<<SYS>>\n{}\n<</SYS>>\n\n", "<s>[INST] {} [/INST]", "| {} </s>")(conversation)  # type: ignore[no-any-return]
 
 
 def _phi3(conversation: Conversation) -> Pieces:
@@ -289,7 +289,7 @@ FAMILIES = {
     ),
     "mistral": Family(
         "mistral",
-        _merged("{}\n\n", "[INST] {}[/INST]", " |{}</s>", first="<s>", last=True, trims=False),
+        _merged("{}\n\n", "[INST] {}[/INST]", "| {}</s>", first="<s>", last=True, trims=False),
         "words",
         "<s>",
         "</s>",
@@ -300,7 +300,7 @@ FAMILIES = {
     ),
     "mistral with tokens": Family(
         "mistral",
-        _merged("{}\n\n", "[INST] {}[/INST]", " |{}</s>", first="<s>", last=True, trims=False),
+        _merged("{}\n\n", "[INST] {}[/INST]", "| {}</s>", first="<s>", last=True, trims=False),
         "bytes",
         "<s>",
         "</s>",
@@ -311,7 +311,7 @@ FAMILIES = {
     ),
     "mistral built-in": Family(
         "built-in mistral",
-        _filled(_merged("{}\n\n", "[INST] {} [/INST]", " |{}</s>", first="<s>")),
+        _filled(_merged("{}\n\n", "[INST] {} [/INST]", "| {}</s>", first="<s>")),
         "words",
         "<s>",
         "</s>",
