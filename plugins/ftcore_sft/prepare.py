@@ -215,9 +215,11 @@ def _refused(conversations: list[Conversation], numbers: list[int], tokenizer: A
 
 
 def _cut(lengths: Any, offsets: Any, labels: Any, max_length: int) -> tuple[Any, Any, Any]:
-    """Which tokens stay, as a mask; and how many tokens, and supervised ones, each row loses."""
+    """Which tokens stay, as an index; and how many tokens, and supervised ones, each row loses."""
     import numpy as np
 
+    if lengths.max() <= max_length:
+        return slice(None), np.zeros_like(lengths), np.zeros_like(lengths)
     position = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     kept = position < max_length
     gone = np.concatenate([[0], np.cumsum(~kept & (labels != IGNORED))])

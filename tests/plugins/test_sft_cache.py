@@ -43,6 +43,10 @@ class Formatter:
         ]
 
 
+class Namesake(Formatter):
+    """Does the same under another name."""
+
+
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
     tokenizer = tiny_tokenizer()
@@ -79,6 +83,7 @@ def test_the_second_time_nothing_is_prepared(recipe: Recipe, folder: Path, monke
     [
         pytest.param(lambda recipe: (recipe, [*ROWS[:-1], {**ROWS[-1], "answer": "None."}]), id="the rows"),
         pytest.param(lambda recipe: (replace(recipe, formatter=Formatter("Be long.")), ROWS), id="its settings"),
+        pytest.param(lambda recipe: (replace(recipe, formatter=Namesake()), ROWS), id="its name"),
         pytest.param(lambda recipe: (replace(recipe, max_length=32), ROWS), id="the longest length"),
         pytest.param(lambda recipe: (replace(recipe, markers=None), ROWS), id="the markers"),
         pytest.param(

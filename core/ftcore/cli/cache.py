@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,18 +14,12 @@ if TYPE_CHECKING:
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
-class Age(click.ParamType):
+def _age(context: click.Context, option: click.Parameter, text: str) -> float:
     """A length of time like 30d or 12h, in seconds."""
-
-    name = "age"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, int | float):
-            return float(value)
-        match = re.fullmatch(r"(\d+)\s*([mhdw])", str(value).strip())
-        if match is None:
-            self.fail(f"{value!r} is no age: write 30d, 12h, 90m or 2w", param, ctx)
-        return float(int(match[1]) * _SECONDS[match[2]])
+    match = re.fullmatch(r"(\d{1,9})([mhdw])", text.strip())
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no age: write 30d, 12h, 90m or 2w", context, option)
+    return float(int(match[1]) * _SECONDS[match[2]])
 
 
 @click.group(invoke_without_command=True)
@@ -48,7 +42,7 @@ def cache(context: click.Context) -> None:
 
 @cache.command()
 @click.option(
-    "--older-than", type=Age(), default="30d", metavar="AGE", help="Remove what was not used for so long (30d)."
+    "--older-than", callback=_age, default="30d", metavar="AGE", help="Remove what was not used for so long (30d)."
 )
 @click.option("--all", "everything", is_flag=True, help="Remove everything.")
 def prune(older_than: float, everything: bool) -> None:
