@@ -144,6 +144,8 @@ def test_packed_examples_stay_apart(outcomes: Outcomes) -> None:
     job = outcomes["packing"]
     assert "packing    16 examples in" in job.said
     assert job.losses[0] == pytest.approx(outcomes["lora"].losses[0], rel=0.1)
+    one, other = job["among_neighbours"]
+    assert one == pytest.approx(other, abs=1e-5), "an example's loss does not depend on its neighbours"
 
 
 def test_the_optimizer_is_the_configured_one_where_unsloth_would_take_another(outcomes: Outcomes) -> None:

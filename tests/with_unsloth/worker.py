@@ -42,6 +42,8 @@ def outcome(job: dict[str, Any]) -> dict[str, Any]:
         attach(trainer, model, *args)
         seen["trainer"] = [kind.__module__ for kind in type(trainer._trainer).__mro__]
         seen["optim"] = str(trainer._trainer.args.optim.value)
+        if trainer._training.packing:
+            seen["among_neighbours"] = among_neighbours(trainer._trainer, args[0].examples)
 
     def watched_fit(trainer: Any, resume_from: Path | None) -> Any:
         with computations(trainer._trainer.model, seen):
@@ -109,6 +111,27 @@ def computations(model: Any, seen: dict[str, Any]) -> Iterator[None]:
     for hook in hooks:
         hook.remove()
     seen["computations"] = calls["layer"] / calls["batch"]
+
+
+def among_neighbours(trainer: Any, examples: Any) -> list[float]:
+    """The loss of the first example, packed with the second and packed with the last."""
+    import torch
+    from datasets import Dataset
+
+    from ftcore_sft.packing import pack
+
+    example, *others = ({key: row[key] for key in ("input_ids", "labels")} for row in examples)
+    losses = []
+    trainer.model.eval()
+    for ids in (others[0]["input_ids"], others[-1]["input_ids"][::-1]):
+        neighbour = {"input_ids": ids, "labels": [-100] * len(ids)}
+        packed = pack(Dataset.from_list([example, neighbour]), 128)
+        batch = {key: value.to(trainer.model.device) for key, value in trainer.data_collator([packed[0]]).items()}
+        with torch.no_grad():
+            loss, count = trainer._supervised_loss(trainer.model, batch)
+        losses.append(float(loss / count))
+    trainer.model.train()
+    return losses
 
 
 def logits(model: Any) -> list[float]:
