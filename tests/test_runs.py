@@ -178,3 +178,12 @@ def test_an_output_dir_that_is_a_file(config: Any, plugins: Any) -> None:
     Path("runs").write_text("", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"^runs is no folder: the run directory would lie in it"):
         runs.create(config, plugins, [], "r1", NOW)
+
+
+def test_dates_in_a_free_table_are_read_again_as_dates(load: Any, plugins: Any, tmp_path: Path) -> None:
+    from ftcore.config import load as load_config
+
+    config = load("loftq_config = { day = 2026-11-23, hour = 07:32:00 }\n")
+    (tmp_path / "again.toml").write_text(runs.as_toml(config), encoding="utf-8")
+    chosen = {section: list(table) for section, table in config.given.items()}
+    assert load_config(tmp_path / "again.toml", plugins, (), chosen).fine_tuner == config.fine_tuner

@@ -20,7 +20,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +233,7 @@ def facts(folder: Path) -> dict[str, Any]:
 
 
 def effective(config: Config) -> dict[str, Any]:
-    """All settings in force, as TOML values; None is "null"."""
+    """All settings in force, as TOML values; None is "null", and dates and times are themselves."""
     sections: dict[str, Any] = {name: getattr(config, name) for name in CORE_SECTIONS}
     sections |= config.sections
     return {name: _toml_values(section.model_dump()) for name, section in sections.items()}
@@ -268,7 +268,7 @@ def _escaped(value: Any) -> Any:
 def flat(config: Config) -> dict[str, Any]:
     """All settings in force, by `section.key`, secrets masked."""
     return {
-        f"{section}.{key}": masked(value)
+        f"{section}.{key}": masked(str(value) if isinstance(value, date | time) else value)
         for section, values in effective(config).items()
         for key, value in values.items()
     }
@@ -282,7 +282,7 @@ def _toml_values(values: dict[str, Any]) -> dict[str, Any]:
             return _toml_values(value)
         if isinstance(value, list | tuple):
             return [convert(item) for item in value]
-        return value if isinstance(value, str | int | float | bool) else str(value)
+        return value if isinstance(value, str | int | float | bool | date | time) else str(value)
 
     return {key: convert(value) for key, value in values.items()}
 

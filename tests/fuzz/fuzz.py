@@ -51,7 +51,9 @@ def _guided(arguments: argparse.Namespace) -> NoReturn:
 
     with atheris.instrument_imports(include=["ftcore", "ftcore_data", "ftcore_formats"]):
         from targets import TARGETS
-    one = TARGETS[arguments.only]
+
+        one = TARGETS[arguments.only]
+        one(b"")  # what it imports when it is called is instrumented too
     seeds = HERE / "found" / f"corpus-{arguments.only}"
     seeds.mkdir(exist_ok=True)
     options = [f"-runs={arguments.inputs}", f"-seed={arguments.seed + 1}", "-max_len=512", f"-timeout={_SECONDS}"]
