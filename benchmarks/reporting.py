@@ -1,13 +1,15 @@
 """What it costs a training step that its metrics are logged, with each tracker.
 
-    python benchmarks/reporting.py                 all trackers, a minute each
+    python benchmarks/reporting.py                 all trackers, a minute each, best on a quiet machine
     python benchmarks/reporting.py --only mlflow   one of them
     python benchmarks/reporting.py --quick --out FILE   a few steps: shows that it runs
 
-A small language model is trained on one thread. Blocks of steps that log each step, as a run does, alternate with blocks
-that log nothing, in an order drawn by chance; each pair of neighbours gives a ratio. Reported are the median of the ratios
-and its 95 % interval (bootstrap), and the time that `log` itself takes in the training's thread. `mlflow` is a server of its
-own on loopback, `wandb` writes offline, `down` is a tracker that nobody answers for, `raises` one that fails at once.
+A small language model is trained on one thread. Some seconds in which each step is logged, as a run does, alternate with as
+many in which none is, in an order drawn by chance. A logged step is compared with its neighbours in two ways: by the clock
+("slowed"), which says what it costs and is as noisy as the machine, and by what the whole process computes ("worked"), which
+is quiet, and more than training can be slowed by what trackers' clients do beside it. Reported are medians and 95 % intervals
+(bootstrap), and the time that `log` itself takes in the training's thread. `mlflow` is a server of its own on loopback,
+`wandb` writes offline, `down` is a tracker that nobody answers for, `raises` one that fails at once.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +33,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "reporting.json"
 TRACKERS = ("none", "tensorboard", "mlflow", "wandb", "down", "raises")
-BLOCK = 4  # steps
+PHASE, TAIL = 6.0, 2.5  # seconds in which steps are logged, and in which trackers get the last of them
 SECONDS = 60.0  # for each tracker
 
 
@@ -48,7 +51,7 @@ def main() -> None:
         facts = found[name]
         print(
             f"{name:<12} step {1000 * facts['step_seconds']:6.1f} ms   log() {1e6 * facts['log_seconds']:5.0f} µs   "
-            f"with / without logging {facts['ratio']:.4f} ({facts['low']:.4f} to {facts['high']:.4f}), {facts['pairs']} pairs",
+            f"slowed by {_percent(facts, 'slowed')}   worked {_percent(facts, 'worked')}   {facts['pairs']} pairs",
             flush=True,
         )
     out = arguments.out or (None if arguments.only else RESULTS)
@@ -58,51 +61,93 @@ def main() -> None:
         )
 
 
+def _percent(facts: Mapping[str, float], name: str) -> str:
+    return f"{100 * facts[name]:.2f} % ({100 * facts[f'{name}_low']:.2f} to {100 * facts[f'{name}_high']:.2f})"
+
+
 def _measured(name: str, step: Callable[[], float], seconds: float) -> dict[str, float]:
+    from ftcore.contracts import RunRecord
     from ftcore.reporting import Reporting
 
     luck = random.Random(0)
-    pairs: list[tuple[float, float]] = []
     calls: list[float] = []
+    pairs: list[tuple[Phase, Phase]] = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         run = _run(Path(folder) / "runs" / "r")
         maker = stack.enter_context(_reporter(name, run))
         reporting = Reporting(run.dir, lambda text: None, lambda text: None)
-        from ftcore.contracts import RunRecord
-
         record = RunRecord("r", run.dir, {f"fine_tuner.key{number}": number for number in range(60)}, {})
         reporting.start({name: maker} if maker else {}, record)
         reporting.log(0, {"loss": 1.0})
         for _ in range(5):
             step()
-        time.sleep(0.0 if name == "none" else 5.0)  # the tracker is imported and opened: that happens once in a run
-        until, number = time.monotonic() + seconds, 0
+        if name != "none":
+            time.sleep(8.0)  # the tracker is imported and opened: that happens once in a run
+        number = 0
+
+        def logging(loss: float) -> None:
+            nonlocal number
+            number += 1
+            called = time.perf_counter()
+            reporting.log(number, {"loss": loss, "grad_norm": 1.0, "learning_rate": 1e-4, "epoch": 0.1})
+            calls.append(time.perf_counter() - called)
+
+        phase = max(1.0, min(PHASE, seconds / 6))
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
-            times = {}
+            found = {}
             for logs in luck.sample((True, False), 2):
-                started = time.perf_counter()
-                for _ in range(BLOCK):
-                    loss = step()
-                    if logs:
-                        number += 1
-                        called = time.perf_counter()
-                        reporting.log(number, {"loss": loss, "grad_norm": 1.0, "learning_rate": 1e-4, "epoch": 0.1})
-                        calls.append(time.perf_counter() - called)
-                times[logs] = (time.perf_counter() - started) / BLOCK
-            pairs.append((times[True], times[False]))
+                found[logs] = _phase(step, logging if logs else None, phase)
+            pairs.append((found[True], found[False]))
         left = reporting.finish("finished", 20.0)
-    ratios = [logging / silent for logging, silent in pairs]
-    low, high = _interval(ratios, luck)
+    slowed = [_overhead(logging, silent, "wall") for logging, silent in pairs]
+    worked = [_overhead(logging, silent, "work") for logging, silent in pairs]
     return {
-        "ratio": statistics.median(ratios), "low": low, "high": high, "pairs": len(pairs),
-        "step_seconds": statistics.median(silent for _, silent in pairs), "log_seconds": statistics.median(calls),
-        "records": number, "not_taken": sum(left.values()),
+        "step_seconds": statistics.median(silent.wall / silent.steps for _, silent in pairs),
+        "log_seconds": statistics.median(calls), "pairs": len(pairs), "records": number, "not_taken": sum(left.values()),
+        **_spread("slowed", slowed, luck), **_spread("worked", worked, luck),
     }  # fmt: skip
 
 
-def _interval(ratios: list[float], luck: random.Random) -> tuple[float, float]:
-    medians = sorted(statistics.median(luck.choices(ratios, k=len(ratios))) for _ in range(2000))
-    return medians[50], medians[1949]
+@dataclass(frozen=True)
+class Phase:
+    """Some seconds of training.
+
+    Attributes:
+        steps: how many steps were taken, the tail's included.
+        logged: how many of them were logged.
+        wall: seconds on the clock.
+        work: seconds that this process computed, in all of its threads.
+    """
+
+    steps: int
+    logged: int
+    wall: float
+    work: float
+
+
+def _phase(step: Callable[[], float], log: Callable[[float], None] | None, seconds: float) -> Phase:
+    """Train for some seconds, and log each step; then train on without, until trackers have what was logged."""
+    steps = logged = 0
+    clock, work = time.perf_counter(), time.process_time()
+    while (spent := time.perf_counter() - clock) < seconds + TAIL:
+        loss = step()
+        steps += 1
+        if log is not None and spent < seconds:
+            log(loss)
+            logged += 1
+    return Phase(steps, logged, time.perf_counter() - clock, time.process_time() - work)
+
+
+def _overhead(logging: Phase, silent: Phase, what: str) -> float:
+    """What a logged step takes longer, as a share of a step."""
+    one = getattr(silent, what) / silent.steps
+    return float((getattr(logging, what) - logging.steps * one) / logging.logged / one)
+
+
+def _spread(name: str, values: list[float], luck: random.Random) -> dict[str, float]:
+    medians = sorted(statistics.median(luck.choices(values, k=len(values))) for _ in range(2000))
+    return {name: statistics.median(values), f"{name}_low": medians[50], f"{name}_high": medians[1949]}
 
 
 def _training(torch: Any, tiny: bool) -> Callable[[], float]:

@@ -515,3 +515,15 @@ def test_a_line_that_is_being_written_is_waited_for(story: Story) -> None:
     thread.join(10)
     assert tracker.taken == [*logged(range(3)), ("finish", "finished")]
     assert story.warned == []
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_logging_runs(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "reporting.py"
+    command = [sys.executable, "-W", "ignore", str(script), "--quick", "--only", "none", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "out").read_text())["trackers"]["none"]
+    assert facts["records"] > 10
+    assert 0 < facts["log_seconds"] < 0.01
+    assert facts["worked_low"] <= facts["worked"] <= facts["worked_high"]
