@@ -81,6 +81,10 @@ class FtcoreSFTTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
         self.watch.add_loss(loss)
         return (loss, {}) if return_outputs else loss
 
+    def autocast_smart_context_manager(self, *args: Any, **kwargs: Any) -> Any:
+        # accelerate casts in the model's outermost forward, and the loss here calls what is inside of it.
+        return self.accelerator.autocast()
+
     def evaluate_once(self) -> dict[str, float]:
         """The metrics at this step, computed again only if they were not just computed."""
         step, metrics = self._evaluated

@@ -284,6 +284,20 @@ def test_a_loss_that_is_no_number_is_reported_as_such(tiny: Path, tracked_run: T
     assert all(math.isnan(loss) for loss in watcher.losses)
 
 
+def test_mixed_precision_reaches_the_layers(
+    tiny: Path, tracked_run: TrackedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: the weights are float32, and products are computed in bfloat16, in training and in evaluation."""
+    mixed = {"bf16": True, "fp16": False, "use_cpu": True}
+    monkeypatch.setattr("ftcore_sft.arguments.mixed_precision", lambda model, training: mixed)
+    trainer, model = trainer_of(tracked_run, tiny, Watcher(), sft=SftSettings(fast_cpu=False), grad_accumulation=1)
+    seen: dict[bool, set[Any]] = {True: set(), False: set()}
+    layer = next(module for name, module in model.named_modules() if name.endswith("gate_proj"))
+    layer.register_forward_hook(lambda module, inputs, output: seen[module.training].add(output.dtype))
+    trainer.fit(None)
+    assert seen == {True: {torch.bfloat16}, False: {torch.bfloat16}}
+
+
 def test_answers_are_greedy_and_the_same_alone_and_together(tiny: Path, tracked_run: TrackedRun) -> None:
     trainer, model = trainer_of(tracked_run, tiny, Watcher())
     questions = [turns[:1] for turns in CONVERSATIONS[:5]]
