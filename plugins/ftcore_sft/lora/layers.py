@@ -123,23 +123,25 @@ def _is_wanted(layer: Any, shared: _Shared) -> bool:
 
 
 def _active(layer: Any) -> list[str]:
-    return [name for name in layer.active_adapters if name in layer.lora_A]
+    known = layer.lora_A
+    return [name for name in layer.active_adapters if name in known]
 
 
 def _forward(self: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
     """In place of the forward of PEFT's LoRA layers."""
     shared: _Shared = self.__dict__[_MARK]
+    base = self.base_layer
     names = () if args or kwargs or self.disable_adapters or self.merged else _active(self)
-    dtype = weights.computing_type(self.base_layer, inputs)
-    if not names or not _suits(self.base_layer, inputs, dtype, shared):
+    dtype = weights.computing_type(base, inputs)
+    if not names or not _suits(base, inputs, dtype, shared):
         return type(self).forward(self, inputs, *args, **kwargs)
-    weight = weights.matrix(self.base_layer)
-    if reason := _passing_obstacle(self, names, weight):
+    weight = weights.matrix(base)
+    if reason := _passing_obstacle(self, base, names, weight):
         if reason not in shared.said:
             shared.said.add(reason)
             shared.say(f"LoRA layers are left to PEFT: {reason}")
         return type(self).forward(self, inputs)
-    return _computed(self, inputs, names, weight, dtype)
+    return _computed(self, inputs, names, weight, base.bias, dtype)
 
 
 def _suits(base: Any, inputs: Any, dtype: Any, shared: _Shared) -> bool:
@@ -154,21 +156,21 @@ def _autocasts(inputs: Any) -> bool:
     return bool(torch.is_autocast_enabled(inputs.device.type))
 
 
-def _passing_obstacle(layer: Any, names: list[str], weight: Any) -> str:
+def _passing_obstacle(layer: Any, base: Any, names: list[str], weight: Any) -> str:
     """What can come up after `install`: other adapters, hooks, weights that were cut in pieces."""
     if weight is None:
         return "their weights were cut into shards or packed"
     if callable(weight) and torch.compiler.is_compiling():
         return "quantized weights are not compiled"
-    if any(name in layer.lora_variant for name in names):
+    if layer.lora_variant and any(name in layer.lora_variant for name in names):
         return "the active adapter is a variant of LoRA"
-    base = layer.base_layer
     if base.weight.requires_grad:
         return "their weights are trained too"
     if base._forward_hooks or base._forward_pre_hooks:
         return "their base layers have hooks"
+    downs, ups = layer.lora_A, layer.lora_B
     for name in names:
-        for part in (layer.lora_A[name], layer.lora_B[name]):
+        for part in (downs[name], ups[name]):
             if type(part) is not torch.nn.Linear or type(part.weight) not in weights.ORDINARY:
                 return "their adapters are wrapped or cut into shards"
             if part.weight.dim() != 2 or part._forward_hooks or part._forward_pre_hooks:
@@ -176,7 +178,7 @@ def _passing_obstacle(layer: Any, names: list[str], weight: Any) -> str:
     return ""
 
 
-def _computed(layer: Any, inputs: Any, names: list[str], weight: Any, dtype: Any) -> Any:
+def _computed(layer: Any, inputs: Any, names: list[str], weight: Any, bias: Any, dtype: Any) -> Any:
     tensors: list[Any] = []
     shift = None
     for name in names:
@@ -187,6 +189,6 @@ def _computed(layer: Any, inputs: Any, names: list[str], weight: Any, dtype: Any
             own = up.bias.float() * layer.scaling[name]
             shift = own if shift is None else shift + own
     scales = tuple(layer.scaling[name] for name in names)
-    out = AdaptedLinear.apply(inputs, weight, layer.base_layer.bias, shift, dtype, scales, *tensors)
+    out = AdaptedLinear.apply(inputs, weight, bias, shift, dtype, scales, *tensors)
     # bitsandbytes' layers return the type that they are given.
     return out.to(inputs.dtype) if callable(weight) else out

@@ -9,6 +9,7 @@ held twice, and it costs what adding the adapter last would.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -33,7 +34,7 @@ class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]
     def forward(
         ctx: Any, inputs: Any, weight: Any, bias: Any, shift: Any, dtype: Any, scales: Any, *tensors: Any
     ) -> Any:
-        with torch.autocast(inputs.device.type, enabled=False):
+        with _as_written(inputs.device.type):
             flat = inputs.reshape(-1, inputs.shape[-1]).to(dtype)
             all_seen = [flat if seen is None else seen.reshape(flat.shape).to(dtype) for seen in tensors[::3]]
             downs = [down.to(dtype) for down in tensors[1::3]]
@@ -57,7 +58,7 @@ class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]
         all_seen, downs = rest[:count], rest[count:]
         ranks = [down.shape[0] for down in downs]
         found: list[Any] = [None] * len(wanted)
-        with torch.autocast(gradients[0].device.type, enabled=False):
+        with _as_written(gradients[0].device.type):
             flat = gradients[0].reshape(-1, gradients[0].shape[-1]).to(ctx.dtype)
             of_inners = (flat @ up).split(ranks, 1)
             shared = []  # gradients to the inputs through adapters without dropout
@@ -87,6 +88,11 @@ class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]
 
 _FIRST = 6
 """The place of the adapters' tensors among the arguments."""
+
+
+def _as_written(device: str) -> Any:
+    """Autocast would choose other types than these."""
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def _with_base(out: Any, flat: Any, weight: Any, bias: Any) -> Any:

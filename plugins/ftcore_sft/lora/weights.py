@@ -42,26 +42,27 @@ def obstacle(layer: Any) -> str:
 
 def computing_type(base: Any, inputs: Any) -> Any:
     """The type that the base layer computes these inputs in."""
-    device = inputs.device.type
-    if type(base).__name__ == "Linear4bit":
+    kind = type(base).__name__
+    if kind == "Linear4bit":
         return base.compute_dtype if base.compute_dtype is not None else inputs.dtype
+    device = inputs.device.type
     if torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
-    return inputs.dtype if type(base).__name__ == "Linear8bitLt" else base.weight.dtype
+    return inputs.dtype if kind == "Linear8bitLt" else base.weight.dtype
 
 
 def matrix(base: Any) -> Any:
     """The weight, [outputs, inputs]: a tensor, or a function from a type to a tensor; None where it cannot be had now."""
-    kind = type(base).__name__
+    kind, weight = type(base).__name__, base.weight
     if kind == "Linear4bit":
-        state = getattr(base.weight, "quant_state", None)
+        state = getattr(weight, "quant_state", None)
         # Packed for a kernel of its own, it cannot be expanded any more.
-        return None if state is None or getattr(state, "packing_format_for_cpu", False) else _FourBits(base.weight)
+        return None if state is None or getattr(state, "packing_format_for_cpu", False) else _FourBits(weight)
     if kind == "Linear8bitLt":
         return _EightBits(base)
-    if type(base.weight) not in ORDINARY or base.weight.dim() != 2:
+    if type(weight) not in ORDINARY or weight.dim() != 2:
         return None
-    return base.weight.T if kind == "Conv1D" else base.weight
+    return weight.T if kind == "Conv1D" else weight
 
 
 class _FourBits:
