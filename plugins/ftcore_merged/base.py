@@ -33,14 +33,17 @@ class Base:
     which: str
 
 
-def find_base(given: str | None, named_by_adapter: str, run_dir: Path, source: Callable[[], str]) -> Base:
+def find_base(
+    given: str | None, named_by_adapter: str, run_dir: Path, model_id: str, source: Callable[[], str]
+) -> Base:
     """The base model's weights.
 
     Args:
         given: a folder or Hub id that the user names; else None.
         named_by_adapter: what the adapter's configuration names as its base.
         run_dir: the run directory, in which a loader may have kept the base.
-        source: resolves the base model that is configured.
+        model_id: the base model that is configured.
+        source: resolves it to a folder or Hub id.
 
     Raises:
         SaveError: there are none here, and none can be fetched.
@@ -53,12 +56,11 @@ def find_base(given: str | None, named_by_adapter: str, run_dir: Path, source: C
         return _opened(here if has_weights(here) else then, f"the base model in {here.name}, which the run has kept")
     name = source()
     folder = _local(name)
-    base = _opened(folder, f"the weights of {name}")
-    if not base.weights.quantized:
-        return Base(base.weights, f"the full-precision weights of {name}")
+    weights = open_weights(folder)
+    if not weights.quantized:
+        return Base(weights, f"the full-precision weights of {model_id}")
     return _unquantized(name) or Base(
-        base.weights,
-        f"the {base.weights.quantized} weights of {name}, expanded: full-precision ones could not be had",
+        weights, f"the {weights.quantized} weights of {model_id}, expanded: full-precision ones could not be had"
     )
 
 

@@ -32,7 +32,7 @@ def save_merged(run: Run, trained: Trained, held_out: HeldOut, settings: MergedS
     """
     adapter_folder = _adapter_folder(run, trained)
     adapter = read_adapter(adapter_folder)
-    base = find_base(settings.base, adapter.base, run.dir, held_out.source)
+    base = find_base(settings.base, adapter.base, run.dir, trained.base_model_id, held_out.source)
     dtype = _dtype(settings, base)
     changes = plan(base.weights, adapter, dtype, is_tied(base.weights))
     name = str(dtype).removeprefix("torch.")

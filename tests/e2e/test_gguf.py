@@ -47,3 +47,7 @@ def test_a_model_from_a_gguf_file_is_trained_and_answers(full: bool, tmp_path: P
     asked = ftcore("ask", str(tmp_path / "runs" / "gguf"), "What is 2 + 2?", "--tokens", "5")
     assert asked.code == 0, asked.err
     assert asked.out.strip()
+    if not full:
+        merged = ftcore("merge", str(tmp_path / "runs" / "gguf"))
+        assert merged.code == 0, merged.err
+        assert "into the base model in gguf-base, which the run has kept, bfloat16" in merged.out

@@ -140,3 +140,13 @@ def test_the_adapter_reloads_with_the_same_loss(trained: Trained) -> None:
         count += len(answered)
     manifest = json.loads((trained.dir / "manifest.json").read_text())
     assert total / count == pytest.approx(manifest["metrics"]["eval_loss"], abs=0.02)
+
+
+def test_the_adapter_is_merged_and_has_kept_what_it_learned(trained: Trained, ftcore: Ftcore) -> None:
+    """At this learning rate rounding to the nearest loses something too; stochastic rounding loses nothing."""
+    outcome = ftcore("merge", str(trained.dir))
+    assert outcome.code == 0, outcome.err
+    facts = json.loads((trained.dir / "merged" / "merge.json").read_text())
+    assert facts["base"] == "the full-precision weights of smollm2:135m-instruct"
+    assert facts["gain_kept"] == pytest.approx(1, abs=0.05)
+    assert facts["update_kept"] == pytest.approx(1, abs=0.01)

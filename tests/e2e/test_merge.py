@@ -21,16 +21,17 @@ HELD_OUT = [{"question": f"How many {thing}?", "answer": f"There are 9 {thing}."
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model in bfloat16, and rows."""
+    """Two tiny models in bfloat16, one with large weights, and rows."""
     from transformers import AutoModelForCausalLM
 
     from ftcore.testing.models import tiny_model
 
     folder = tmp_path_factory.mktemp("merge")
-    tiny_model(folder / "base")
-    model = AutoModelForCausalLM.from_pretrained(str(folder / "base"), dtype=torch.bfloat16)
-    model.generation_config.max_new_tokens = 7
-    model.save_pretrained(str(folder / "base"))
+    for name, size in (("base", 0.02), ("large", 0.3)):
+        tiny_model(folder / name, initializer_range=size)
+        model = AutoModelForCausalLM.from_pretrained(str(folder / name), dtype=torch.bfloat16)
+        model.generation_config.max_new_tokens = 7
+        model.save_pretrained(str(folder / name))
     for name, rows in (("train.jsonl", ROWS), ("held-out.jsonl", HELD_OUT)):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -131,33 +132,28 @@ def test_the_command_measures_all_three(dtype: str, trained: Path, ftcore: Any) 
     assert f"into the full-precision weights of {trained.parent}" not in outcome.out
 
 
-def weakened(run: Path, factor: float) -> None:
-    """Make the saved adapter's change so small that rounding to the nearest bfloat16 loses it, and its base sensitive."""
-    from safetensors.torch import load_file, save_file
-
-    file = run / "model" / "adapter_model.safetensors"
-    tensors = {key: tensor * (factor if "lora_B" in key else 1) for key, tensor in load_file(file).items()}
-    save_file(tensors, file, metadata={"format": "pt"})
-
-
-def test_a_merge_that_loses_the_gain_is_refused(trained: Path, ftcore: Any) -> None:
-    weakened(trained, 0.01)
-    refused = ftcore("merge", str(trained), "--rounding", "nearest")
+def test_a_merge_that_loses_the_gain_is_refused(job: Any, folder: Path, ftcore: Any) -> None:
+    """Large weights and a low learning rate: most changes are smaller than half a step of bfloat16."""
+    outcome, run = job("timid", ["local"], base_model_id=str(folder / "large"), learning_rate=5e-4)
+    assert outcome.code == 0, outcome.err
+    refused = ftcore("merge", str(run), "--rounding", "nearest")
     assert refused.code == 7
     (line,) = [line for line in refused.errors if line.startswith("error: ")]
     assert "of what the adapter gains on the held-out rows, and was refused" in line
     assert "below half a step" in line
     assert "--rounding stochastic" in line
     assert "--force" in line
-    assert not (trained / "merged").exists()
-    assert not list(trained.glob(".merged*"))
-    forced = ftcore("merge", str(trained), "--rounding", "nearest", "--force")
+    assert not (run / "merged").exists()
+    assert not list(run.glob(".merged*"))
+    forced = ftcore("merge", str(run), "--rounding", "nearest", "--force")
     assert forced.code == 0, forced.err
-    lost = facts(trained)
+    lost = facts(run)
     assert lost["gain_kept"] < 0.9
-    stochastic = ftcore("merge", str(trained))
+    stochastic = ftcore("merge", str(run))
     assert stochastic.code == 0, stochastic.err
-    assert facts(trained)["update_kept"] > 0.9 > lost["update_kept"]
+    assert facts(run)["update_kept"] == pytest.approx(1, abs=0.05)
+    assert lost["update_kept"] < 0.9
+    assert facts(run)["gain_kept"] > lost["gain_kept"]
 
 
 def test_without_held_out_rows_nothing_is_claimed(job: Any, folder: Path, ftcore: Any) -> None:

@@ -341,7 +341,9 @@ def test_the_base_that_a_run_has_kept_comes_first(models: Mapping[str, Path], tm
     """LoftQ alters the base model: only what the run directory holds fits, wherever that has been moved to."""
     kept = tmp_path / "loftq-base"
     kept.symlink_to(models["llama"])
-    found = find_base(None, "/once/runs/x/loftq-base", tmp_path, lambda: pytest.fail("the configured base is another"))
+    found = find_base(
+        None, "/once/runs/x/loftq-base", tmp_path, "some/model", lambda: pytest.fail("the configured base is another")
+    )
     assert found.weights.folder == kept
     assert "loftq-base, which the run has kept" in found.which
 
@@ -354,14 +356,38 @@ def test_full_precision_weights_of_a_quantized_copy(models: Mapping[str, Path], 
     stored = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
     (copy / "config.json").write_text(json.dumps(config | stored))
     (copy / "model.safetensors").symlink_to(models["llama"] / "model.safetensors")
-    found = find_base(None, "", tmp_path, lambda: str(copy))
+    found = find_base(None, "", tmp_path, str(copy), lambda: str(copy))
     assert found.weights.folder == tmp_path / "tiny"
     assert found.which.startswith("the full-precision weights of ")
     (tmp_path / "tiny").unlink()
-    alone = find_base(None, "", tmp_path, lambda: str(copy))
+    alone = find_base(None, "", tmp_path, str(copy), lambda: str(copy))
     assert alone.weights.folder == copy
     assert "the 4-bit weights of " in alone.which
     assert "full-precision ones could not be had" in alone.which
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes/text content.:DeprecationWarning")
+def test_weights_come_from_the_hub(models: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("huggingface_hub")
+    from huggingface_hub import HfApi
+
+    from ftcore.testing.hub import FakeHub
+
+    with FakeHub() as hub:
+        token = hub.add_token("hf_TokenOfAda", user="ada")
+        for name, value in {"ENDPOINT": hub.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
+            monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_TOKEN", token)
+        api = HfApi(endpoint=hub.url, token=token)
+        api.create_repo("ada/tiny", private=True)
+        api.upload_folder(repo_id="ada/tiny", folder_path=models["llama"])
+        found = find_base(None, "", tmp_path, "ada/tiny", lambda: "ada/tiny")
+        assert found.which == "the full-precision weights of ada/tiny"
+        own = open_weights(models["llama"])
+        assert all(found.weights.read(name).equal(own.read(name)) for name in own.described)
+        with pytest.raises(SaveError, match="the weights of ada/other cannot be had"):
+            find_base("ada/other", "", tmp_path, "ada/tiny", lambda: "ada/tiny")
 
 
 MEASURED = """

@@ -66,6 +66,7 @@ def run(
 
 _CONTENTS = {
     "model": "the trained model or adapter, its tokenizer and model card",
+    "merged": "the model with the adapter in its weights",
     "metrics.jsonl": "every logged step",
     "config.toml": "all settings in force",
     "manifest.json": "versions, hardware, data, results",
