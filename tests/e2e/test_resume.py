@@ -229,6 +229,55 @@ def test_a_first_run_may_be_called_a_resumed_one(project: Project, whole: dict[s
     assert project.came_to() == whole
 
 
+NOTES = """
+    import json
+    from pathlib import Path
+    from ftcore import hookimpl
+
+    class Notes:
+        def write(self, *what):
+            with Path("notes.jsonl").open("a") as file:
+                file.write(json.dumps(what) + "\\n")
+
+        def start(self, record):
+            self.write("start", record.external_id)
+            return "run-1"
+
+        def log(self, metrics, step, time):
+            self.write("log", step, sorted(metrics))
+
+        def artifact(self, path, name):
+            self.write("artifact", name)
+
+        def finish(self, status, time):
+            self.write("finish", status)
+
+    @hookimpl
+    def ftcore_make_reporter():
+        return Notes()
+"""
+
+
+def test_a_tracker_goes_on_with_its_run_and_gets_each_step_once(
+    project: Project, whole: dict[str, Any], install: Install
+) -> None:
+    install("notes-ftcore", {"notes": NOTES}, {"notes": "notes"})
+    tracked = ("--set", "fine_tuner.report_to=notes")
+    with stopped(project, 3):
+        assert project.run(*tracked).code == 130
+    # As if it had been killed: the tracker has heard of steps behind the checkpoint that the run goes on from.
+    for path in (project.dir / "checkpoints").iterdir():
+        if path.name != "checkpoint-3":
+            shutil.rmtree(path)
+    assert project.run("--resume", *tracked).code == 0
+    notes = [json.loads(line) for line in (project.folder / "notes.jsonl").read_text().splitlines()]
+    assert [note[1] for note in notes if note[0] == "start"] == [None, "run-1"]
+    assert [note[1] for note in notes if note[0] == "finish"] == ["interrupted", "finished"]
+    logged = [(step, names) for kind, step, *rest in notes if kind == "log" for names in rest]
+    assert logged == [(line["step"], sorted(line.keys() - {"step"})) for line in whole["lines"]]
+    assert project.came_to()["lines"] == whole["lines"]
+
+
 FLAKY = """
     from pathlib import Path
     from ftcore import hookimpl
