@@ -67,7 +67,7 @@ def _percent(facts: Mapping[str, float], name: str) -> str:
 
 def _measured(name: str, step: Callable[[], float], seconds: float) -> dict[str, float]:
     from ftcore.contracts import RunRecord
-    from ftcore.reporting import Reporting
+    from ftcore.reporting.fan_out import Reporting
 
     luck = random.Random(0)
     calls: list[float] = []

@@ -52,7 +52,9 @@ def main() -> None:
         if given.quick:
             scale = Scale(1, given.threads, tiny(data / "model"), 1024, 16, 16, 40, (20, 40))
         else:
-            scale = Scale(given.rounds, given.threads, smollm2(), 512, 32, 64, 7473, (1_000, 10_000, 100_000, 1_000_000))
+            scale = Scale(
+                given.rounds, given.threads, smollm2(), 512, 32, 64, 7473, (1_000, 10_000, 100_000, 1_000_000)
+            )
         for item in given.items:
             measure(item, scale, data, given.out or RESULTS)
     if given.out is None:

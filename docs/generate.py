@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ftcore import contracts
-from ftcore.changes import LEARNING_STAGES, changeable
 from ftcore.config import CORE_SECTIONS
 from ftcore.discovery import SPECIFICATIONS, STAGE_OF_HOOK
 from ftcore.errors import EXIT_CODES
 from ftcore.plugins import discover
+from ftcore.run.changes import LEARNING_STAGES, changeable
 from ftcore.settings.base import Section
 from ftcore.settings.fine_tuner import CONCERNS
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from ftcore import runs
-from ftcore.changes import (
+from ftcore.config import CORE_SECTIONS
+from ftcore.errors import InvalidConfig
+from ftcore.run import runs
+from ftcore.run.changes import (
     LEARNING_LIBRARIES,
     LEARNING_STAGES,
     Change,
@@ -21,9 +23,7 @@ from ftcore.changes import (
     renewed,
     require_none,
 )
-from ftcore.config import CORE_SECTIONS
-from ftcore.errors import InvalidConfig
-from ftcore.resuming import find
+from ftcore.run.resuming import find
 from ftcore.selection import Choice
 
 NOW = datetime(2026, 11, 23, 12).astimezone()

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from ftcore import checkpoints, metrics
+from ftcore import checkpoints
 from ftcore.errors import DiskError
+from ftcore.run import metrics
 
 
 def write(folder: Path, step: int, size: int = 100) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ftcore import __version__, cpu, doctor
-from ftcore.manifest import LIBRARIES
+from ftcore.run.manifest import LIBRARIES
 
 SECRET = "hf_neverShowThisToAnybody0123"
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from ftcore.interrupt import stop_on_signal
+from ftcore.run.interrupt import stop_on_signal
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -438,7 +438,7 @@ def test_plugins_are_loaded_for_unknown_commands_only(install: Any, tmp_path: Pa
 
 
 def test_one_listener_that_fails_does_not_keep_the_others_from_hearing(install: Any, load: Any, tmp_path: Path) -> None:
-    from ftcore.stages import Stages
+    from ftcore.run.stages import Stages
 
     hear = HEAD + "heard = []\n@hookimpl\ndef ftcore_run_started(run):\n    heard.append(run)\n"
     fail = HEAD + "@hookimpl\ndef ftcore_run_started(run):\n    raise OSError('deaf')\n"

@@ -18,10 +18,10 @@ import pytest
 
 from ftcore.contracts import Logged, RunRecord, RunStatus
 from ftcore.errors import ConfigError, RecordRefused, ReportError
-from ftcore.feeding import ReporterThread
-from ftcore.records import Records
-from ftcore.replay import replay
-from ftcore.reporting import Reporting
+from ftcore.reporting.fan_out import Reporting
+from ftcore.reporting.feeding import ReporterThread
+from ftcore.reporting.records import Records
+from ftcore.reporting.replay import replay
 
 
 class Tracker:
@@ -162,7 +162,7 @@ def test_an_outage_delays_and_loses_nothing(story: Story, method: str) -> None:
 def test_one_that_fails_at_random_is_one_warning_and_misses_nothing(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ftcore.feeding._INTERVAL", 0.01)
+    monkeypatch.setattr("ftcore.reporting.feeding._INTERVAL", 0.01)
     luck = random.Random(7)
 
     def at_random(what: str) -> None:
@@ -384,7 +384,7 @@ def test_a_full_disk_is_one_warning_and_training_goes_on(story: Story) -> None:
 def test_a_process_ends_though_a_tracker_hangs(tmp_path: Path) -> None:
     script = (
         "import sys, threading; from pathlib import Path\n"
-        "from ftcore.reporting import Reporting; from ftcore.contracts import RunRecord\n"
+        "from ftcore.reporting.fan_out import Reporting; from ftcore.contracts import RunRecord\n"
         "class Hangs:\n"
         "    def start(self, record): threading.Event().wait()\n"
         "folder = Path(sys.argv[1]); reporting = Reporting(folder, print, print)\n"
@@ -450,7 +450,7 @@ def test_only_one_process_at_a_time_feeds_a_tracker(story: Story) -> None:
     reporting.start({}, story.record)
     report(reporting, range(3))
     script = (
-        "import sys; from pathlib import Path; from ftcore.records import alone\n"
+        "import sys; from pathlib import Path; from ftcore.reporting.records import alone\n"
         "with alone(Path(sys.argv[1]), 'tracker'):\n"
         "    print('mine', flush=True); sys.stdin.readline()\n"
     )

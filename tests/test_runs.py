@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import tomli
 
-from ftcore import runs
 from ftcore.errors import ConfigError
-from ftcore.locks import Lock
-from ftcore.runs import ActiveRun
+from ftcore.run import runs
+from ftcore.run.locks import Lock
+from ftcore.run.runs import ActiveRun
 
 NOW = datetime(2025, 6, 29, 14, 30, 22).astimezone()
 
@@ -69,7 +69,7 @@ def test_names_that_are_no_folder_and_no_repository(name: str, reason: str) -> N
     ],
 )
 def test_names_as_configured(load: Any, plugins: Any, text: str, name: str) -> None:
-    from ftcore.stages import Stages
+    from ftcore.run.stages import Stages
 
     assert Stages(load(text), plugins, []).run_name(NOW) == name
 
@@ -151,7 +151,7 @@ def test_runs_that_begin_in_the_same_second_get_the_next_free_names(config: Any,
 
 def test_a_run_directory_is_used_by_one_process(config: Any, plugins: Any) -> None:
     active = runs.create(config, plugins, [], "r1", NOW)
-    look = "from pathlib import Path; from ftcore.locks import Lock; Lock(Path('runs/r1')).release()"
+    look = "from pathlib import Path; from ftcore.run.locks import Lock; Lock(Path('runs/r1')).release()"
     refused = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
     assert refused.returncode == 1
     assert f"the run runs/r1 is in use: it belongs to process {os.getpid()} on " in refused.stderr
@@ -161,7 +161,7 @@ def test_a_run_directory_is_used_by_one_process(config: Any, plugins: Any) -> No
 
 def test_a_lock_ends_with_its_process(config: Any, plugins: Any) -> None:
     runs.create(config, plugins, [], "r1", NOW).close()
-    hold = "from pathlib import Path; from ftcore.locks import Lock; lock = Lock(Path('runs/r1')); print(); input()"
+    hold = "from pathlib import Path; from ftcore.run.locks import Lock; lock = Lock(Path('runs/r1')); print(); input()"
     with subprocess.Popen(
         [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:

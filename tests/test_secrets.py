@@ -63,8 +63,8 @@ def test_a_secret_key_s_value_is_masked_wherever_it_came_from(load: Any, monkeyp
 def test_a_run_s_configuration_is_read_again_with_the_secrets_of_the_environment(
     load: Any, plugins: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ftcore import runs
     from ftcore.config import load as load_config
+    from ftcore.run import runs
 
     monkeypatch.setenv("MLFLOW_PASSWORD", "hidden/one")
     config = load(
@@ -118,7 +118,7 @@ def test_no_secret_reaches_the_screen_or_the_run_directory(
 ) -> None:
     from datetime import datetime
 
-    from ftcore import runs
+    from ftcore.run import runs
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MY_TOKEN", "very-secret-text")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ftcore.errors import ConfigError, FtcoreError
-from ftcore.runs import validate_name
+from ftcore.run.runs import validate_name
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*(ROOT / "core").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")])
@@ -62,11 +62,11 @@ def test_a_model_with_code_of_its_own(tmp_path: Path, trusted: bool) -> None:
     pytest.importorskip("transformers")
     from datetime import UTC, datetime
 
-    from ftcore import runs
     from ftcore.config import load
     from ftcore.plugins import discover
+    from ftcore.run import runs
+    from ftcore.run.stages import Stages
     from ftcore.selection import choices
-    from ftcore.stages import Stages
 
     folder, ran = tmp_path / "model", tmp_path / "ran"
     folder.mkdir()
@@ -117,8 +117,8 @@ def test_a_run_s_name_stays_in_its_folder(name: str) -> None:
 def test_a_plugin_cannot_name_a_run_out_of_its_folder(load: Any, plugins: Any, name: str) -> None:
     from datetime import UTC, datetime
 
+    from ftcore.run.stages import Stages
     from ftcore.selection import choices
-    from ftcore.stages import Stages
 
     class Namer:
         """A plugin manager that gives a bad name."""
@@ -144,7 +144,7 @@ def test_a_model_s_locator_names_a_model_and_no_path(plugins: Any, path: str) ->
 
 
 def test_data_in_a_model_card_are_text() -> None:
-    from ftcore.card import CardFacts, render
+    from ftcore.run.card import CardFacts, render
 
     hostile = "</p><script>alert(1)</script>|\n# heading <img src=x onerror=alert(1)>"
     card = render(

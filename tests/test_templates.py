@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ftcore import reloaded, templates
+from ftcore import templates
 from ftcore.errors import ModelError, SaveError
+from ftcore.run import reloaded
+from ftcore.run.trained import TrainedModel
 from ftcore.settings.model import ModelSettings
 from ftcore.tokenizer import sane_tokenizer
-from ftcore.trained import TrainedModel
 
 if TYPE_CHECKING:
     from conftest import Ftcore

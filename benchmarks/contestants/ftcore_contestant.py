@@ -54,8 +54,8 @@ def write_config(job: Job, folder: Path, loader: str) -> Path:
 
 def train(config_path: Path, folder: Path) -> None:
     """The command as a user calls it."""
-    from ftcore import training
     from ftcore.cli.main import main
+    from ftcore.run import training
 
     begun: list[float] = []
     ends: list[float] = []
@@ -92,13 +92,14 @@ def prepare(config_path: Path, folder: Path) -> None:
     import multiprocess  # noqa: F401
     import transformers  # noqa: F401
 
-    from ftcore import audit, runs
+    from ftcore.audit import gate as audit
     from ftcore.check import check
     from ftcore.config import load
     from ftcore.contracts import Examples
     from ftcore.plugins import discover
+    from ftcore.run import runs
+    from ftcore.run.stages import Stages
     from ftcore.settings.data import DataSettings
-    from ftcore.stages import Stages
 
     plugins = discover()
     config = load(config_path, plugins)

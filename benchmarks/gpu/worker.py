@@ -57,9 +57,9 @@ def ftcore(case: Case, model: Path, rows: Path, watch: Any) -> dict[str, Any]:
     """`ftcore run`, with the stopwatch added to its trainer."""
     import tomli_w
 
-    from ftcore import pipeline
     from ftcore.config import load
     from ftcore.plugins import discover
+    from ftcore.run import pipeline
     from ftcore_sft.trainer import SupervisedTrainer
 
     attach, seen = SupervisedTrainer.attach, {}

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ftcore import runs, templates
+from ftcore import templates
 from ftcore.config import Config, in_order
 from ftcore.errors import ConfigError, FtcoreError, InvalidConfig, PluginError, Problem
 from ftcore.plugins import Plugins
+from ftcore.run import runs
 from ftcore.selection import Choice, choices
 from ftcore.settings.contradictions import contradictions
 from ftcore.text import shown

@@ -19,8 +19,8 @@ from typing import Any
 
 from ftcore import __version__, cpu
 from ftcore.errors import FtcoreError
-from ftcore.manifest import LIBRARIES
 from ftcore.plugins import DISABLE_VARIABLE, Plugins, discover
+from ftcore.run.manifest import LIBRARIES
 from ftcore.secrets import masked
 
 SECRETS = ("HF_TOKEN", "WANDB_API_KEY", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD")

@@ -21,13 +21,13 @@ import pytest
 import tomli
 import tomli_w
 
-from ftcore import pipeline, runs
 from ftcore.check import check
 from ftcore.config import Config, load
 from ftcore.contracts import Examples, Prepared
+from ftcore.run import pipeline, runs
+from ftcore.run.stages import Stages
 from ftcore.settings.data import DataSettings
 from ftcore.settings.fine_tuner import FineTunerSettings
-from ftcore.stages import Stages
 from ftcore_mlflow import MlflowSettings
 
 if TYPE_CHECKING:

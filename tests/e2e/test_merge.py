@@ -134,7 +134,8 @@ def test_the_command_measures_all_three(dtype: str, trained: Path, ftcore: Any) 
 
 def test_a_merge_that_loses_the_gain_is_refused(job: Any, folder: Path, ftcore: Any) -> None:
     """Large weights and a low learning rate: most changes are smaller than half a step of bfloat16."""
-    outcome, run = job("timid", ["local"], base_model_id=str(folder / "large"), learning_rate=5e-4)
+    own = {"base_model_id": str(folder / "large"), "validation_data_id": "train.jsonl", "learning_rate": 2e-4}
+    outcome, run = job("timid", ["local"], **own)
     assert outcome.code == 0, outcome.err
     refused = ftcore("merge", str(run), "--rounding", "nearest")
     assert refused.code == 7

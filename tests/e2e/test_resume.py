@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ftcore.locks import Lock
+from ftcore.run.locks import Lock
 
 if TYPE_CHECKING:
     from conftest import Ftcore, Install, Outcome

@@ -81,7 +81,7 @@ def _load(path: Path, overrides: list[str]) -> str:
     except FtcoreError as error:
         require_documented(error)
         return type(error).__name__
-    from ftcore import runs
+    from ftcore.run import runs
 
     again = path.with_name("again.toml")
     again.write_text(runs.as_toml(found), encoding="utf-8")

@@ -55,8 +55,8 @@ def facts(folder: Path, name: str) -> dict[str, Any]:
 
 
 def test_the_dry_step_measures_the_gpu(cuda: str, tmp_path: Path, plugins: Plugins) -> None:
-    from ftcore import pipeline
     from ftcore.config import load
+    from ftcore.run import pipeline
 
     pipeline.run(load(config(tmp_path, "fits", 8), plugins), plugins)
     found = facts(tmp_path, "fits")["dry_step"]["training"]
@@ -68,9 +68,9 @@ def test_the_dry_step_measures_the_gpu(cuda: str, tmp_path: Path, plugins: Plugi
 def test_out_of_memory_ends_with_advice(cuda: str, tmp_path: Path, plugins: Plugins) -> None:
     import torch
 
-    from ftcore import pipeline
     from ftcore.config import load
     from ftcore.errors import OutOfMemory
+    from ftcore.run import pipeline
 
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.empty_cache()

@@ -64,8 +64,8 @@ Train = Callable[..., Trained]
 def _train(folder: Path, plugins: Plugins, **own: Any) -> Trained:
     import torch
 
-    from ftcore import pipeline
     from ftcore.config import load
+    from ftcore.run import pipeline
     from ftcore.testing.models import tiny_model
     from ftcore_sft.trainer import SupervisedTrainer
 

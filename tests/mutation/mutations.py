@@ -119,7 +119,7 @@ MUTATIONS = {
         "ftcore.templates.adoption", "        tokenizer.eos_token = template.end\n", ""
     ),
     "a saved template is not compared": Mutation(
-        "ftcore.reloaded", "        if before != after:\n", "        if False:\n"
+        "ftcore.run.reloaded", "        if before != after:\n", "        if False:\n"
     ),
 }
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tomli_w
 
-from ftcore import audit
-from ftcore.ahead import prepare_ahead
-from ftcore.audit import Audit
+from ftcore.audit import gate as audit
+from ftcore.audit.gate import Audit
 from ftcore.config import load as load_config
 from ftcore.errors import DataError, FailedAudit
+from ftcore.run.ahead import prepare_ahead
 from ftcore.testing.models import CHATML, SPECIAL_TOKENS, tiny_tokenizer
 
 if TYPE_CHECKING:

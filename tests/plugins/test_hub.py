@@ -20,10 +20,11 @@ from typing import Any
 import pytest
 
 from ftcore import config as configs
-from ftcore import files, runs
+from ftcore import files
 from ftcore.contracts import Saved
 from ftcore.errors import InvalidConfig, Problem, SaveError
 from ftcore.plugins import Plugins, discover
+from ftcore.run import runs
 from ftcore.testing.hub import FakeHub
 from ftcore.testing.hub_storage import LFS_OVER, Repository
 
@@ -770,8 +771,8 @@ def test_a_real_adapter_answers_the_same_after_the_way_over_the_hub(
     from tokenizers import Tokenizer, models
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from ftcore.card import CardFacts, render
-    from ftcore.trained import TrainedModel
+    from ftcore.run.card import CardFacts, render
+    from ftcore.run.trained import TrainedModel
 
     torch.manual_seed(0)
     words = {"<pad>": 0, "hello": 1, "hub": 2}

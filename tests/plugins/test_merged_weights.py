@@ -377,6 +377,8 @@ def test_weights_come_from_the_hub(models: Mapping[str, Path], tmp_path: Path, m
         token = hub.add_token("hf_TokenOfAda", user="ada")
         for name, value in {"ENDPOINT": hub.url, "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True}.items():
             monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+        address = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("HF_TOKEN", token)
         api = HfApi(endpoint=hub.url, token=token)

@@ -18,7 +18,7 @@ from mlflow_parts import Server, flaky, free_port, silent_port
 import ftcore_mlflow
 from ftcore.contracts import Reporter, RunStatus
 from ftcore.errors import RecordRefused
-from ftcore.reporting import Reporting
+from ftcore.reporting.fan_out import Reporting
 from ftcore_mlflow import MlflowSettings, limits
 
 if TYPE_CHECKING:
@@ -436,7 +436,7 @@ def test_importing_the_plugin_imports_nothing_heavy() -> None:
 def test_a_process_ends_cleanly_though_the_server_is_silent(tmp_path: Path) -> None:
     script = (
         "import sys, types, datetime; from pathlib import Path\n"
-        "import ftcore_mlflow; from ftcore.reporting import Reporting; from ftcore.contracts import RunRecord\n"
+        "import ftcore_mlflow; from ftcore.reporting.fan_out import Reporting; from ftcore.contracts import RunRecord\n"
         "folder = Path(sys.argv[1]); settings = ftcore_mlflow.MlflowSettings(tracking_uri=sys.argv[2])\n"
         "run = types.SimpleNamespace(dir=folder, name='a', say=print, warn=print)\n"
         "reporting = Reporting(folder, print, print)\n"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from ftcore import memory
 from ftcore.errors import OutOfMemory, TrainingError
+from ftcore.run import memory
 from ftcore.testing.models import tiny_model
 
 pytest.importorskip("torch", reason="training needs the extra [train]")
@@ -23,10 +23,10 @@ SCRIPT = """
 import resource, sys
 from pathlib import Path
 
-import ftcore.out_of_memory, ftcore_sft.trainer
+import ftcore.run.out_of_memory, ftcore_sft.trainer
 from ftcore import memory
 from ftcore.cli.main import main
-from ftcore.observer import RunObserver
+from ftcore.run.observer import RunObserver
 
 ROOM, START, STEP = 96 * 2**20, ftcore_sft.trainer.SupervisedTrainer.attach, RunObserver.step
 HARD = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -55,7 +55,7 @@ ftcore_sft.trainer.SupervisedTrainer.attach = attach
 command("run", sys.argv[1], "--set", "run.name=dry")
 ftcore_sft.trainer.SupervisedTrainer.attach = START
 RunObserver.step = step
-ftcore.out_of_memory._SECONDS = 0.0  # one change is enough the second time
+ftcore.run.out_of_memory._SECONDS = 0.0  # one change is enough the second time
 command("run", sys.argv[1], "--set", "run.dry_step=false", "--set", "run.name=late")
 """
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tomli_w
 
-from ftcore import pipeline, runs
 from ftcore.config import load
 from ftcore.contracts import Prepared
-from ftcore.rehearsal import rehearse
+from ftcore.run import pipeline, runs
+from ftcore.run.rehearsal import rehearse
 from ftcore.testing.models import tiny_model
 from ftcore_sft import rehearsal
 from ftcore_sft.rehearsal import longest_in_order, longest_rows

@@ -192,6 +192,15 @@ def test_dropout_reaches_the_adapter_alone() -> None:
     torch.testing.assert_close(remembered, model(inputs))
 
 
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_a_few_tokens_without_gradients_come_out_the_same(name: str) -> None:
+    model = adapted(Stack(bias=name in BIASED), **COMBINATIONS[name])
+    install(model, half=False, full=True)
+    expected = model(inputs_of()).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(model(inputs_of()), expected)
+
+
 def test_numbers_of_gradients_are_checked_one_by_one() -> None:
     torch.manual_seed(0)
     shapes = ((5, 7), (6, 7), (6,), (6,), (5, 7), (2, 7), (6, 2), (3, 7), (6, 3))

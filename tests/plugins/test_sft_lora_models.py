@@ -16,6 +16,7 @@ pytest.importorskip("peft", reason="training needs the extra [train]")
 from ftcore_sft.lora import install, remove  # noqa: E402
 from ftcore_sft.lora.choose import compute_adapters  # noqa: E402
 from ftcore_sft.lora.layers import AdaptedLinear  # noqa: E402
+from ftcore_sft.lora.product import of_few  # noqa: E402
 
 IDS = torch.arange(3, 43).view(2, 20)
 
@@ -213,11 +214,19 @@ def test_the_saved_adapter_is_plain_peft(folder: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(again(input_ids=IDS).logits, merged(input_ids=IDS).logits, atol=1e-4, rtol=1e-4)
 
 
-def test_generation_uses_it_token_by_token(folder: Path, calls: list[Any]) -> None:
+def test_generation_uses_it_token_by_token(folder: Path, calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    few: list[int] = []
+
+    def counted(inputs: Any, *rest: Any) -> Any:
+        few.append(inputs.shape[1])
+        return of_few(inputs, *rest)
+
+    monkeypatch.setattr("ftcore_sft.lora.layers.of_few", counted)
     model = adapted(folder).eval()
     install(model)
     model.generate(input_ids=IDS[:1], max_new_tokens=3, min_new_tokens=3, do_sample=False)
-    assert len(calls) == 3 * 14
+    assert len(calls) == 14  # for the prompt
+    assert few == [1] * (2 * 14)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +300,7 @@ def test_sharded_weights_are_used_where_they_are_whole(folder: Path, adapters_ap
 def test_ask_lets_a_model_answer_as_its_run_evaluated_it(
     switch: str | None, expected: bool, folder: Path, tmp_path: Path
 ) -> None:
-    from ftcore.saved_model import _prepare
+    from ftcore.run.saved_model import _prepare
 
     if switch is not None:
         (tmp_path / "config.toml").write_text(

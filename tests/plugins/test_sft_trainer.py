@@ -13,10 +13,10 @@ import pytest
 import tomli_w
 from sft_parts import STYLES, Given, conversation, rows_of
 
-from ftcore import pipeline
 from ftcore.config import load
 from ftcore.contracts import Examples, Prepared
 from ftcore.errors import DataError, FtcoreError, ModelError, TrainingError
+from ftcore.run import pipeline
 from ftcore.settings.audit import AuditSettings
 from ftcore.settings.data import DataSettings
 from ftcore.settings.logging import LoggingSettings

@@ -11,7 +11,7 @@ import pytest
 
 import ftcore_tensorboard
 from ftcore.contracts import Reporter
-from ftcore.reporting import Reporting
+from ftcore.reporting.fan_out import Reporting
 from ftcore_tensorboard import TensorboardSettings
 
 pytest.importorskip("tensorboard")

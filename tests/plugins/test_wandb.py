@@ -18,7 +18,7 @@ import pytest
 import ftcore_wandb
 from ftcore.contracts import Reporter, RunStatus
 from ftcore.errors import RecordRefused
-from ftcore.reporting import Reporting
+from ftcore.reporting.fan_out import Reporting
 from ftcore_wandb import WandbSettings
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def test_several_reporters_at_once(run: TrackedRun) -> None:
 
 _ONLINE = """
 import sys, time, datetime, types; from pathlib import Path
-import ftcore_wandb; from ftcore.reporting import Reporting; from ftcore.contracts import RunRecord
+import ftcore_wandb; from ftcore.reporting.fan_out import Reporting; from ftcore.contracts import RunRecord
 folder = Path(sys.argv[1]); settings = ftcore_wandb.WandbSettings()
 run = types.SimpleNamespace(dir=folder, name="a", say=print, warn=print, settings={"run.report_timeout": 2.0},
                             started_at=datetime.datetime.now())

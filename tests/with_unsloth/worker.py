@@ -23,10 +23,10 @@ def main() -> None:
 
 
 def outcome(job: dict[str, Any]) -> dict[str, Any]:
-    from ftcore import pipeline
     from ftcore.config import load
     from ftcore.errors import FtcoreError
     from ftcore.plugins import discover
+    from ftcore.run import pipeline
     from ftcore_sft.trainer import SupervisedTrainer
     from ftcore_unsloth.loader import UnslothLoader
 

@@ -14,6 +14,6 @@ import click
 @click.option("--tokens", default=128, show_default=True, type=click.IntRange(min=1), help="The longest answer.")
 def ask(run: Path, question: str, system: str | None, tokens: int) -> None:
     """Let the model that a RUN directory holds answer a QUESTION."""
-    from ftcore.saved_model import answer
+    from ftcore.run.saved_model import answer
 
     click.echo(answer(run, question, system=system, max_new_tokens=tokens))

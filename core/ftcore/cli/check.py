@@ -33,8 +33,8 @@ def check(config: Path, overrides: tuple[str, ...], with_data: bool) -> None:
     click.echo(f"{config} is valid: {served}")
     if not with_data:
         return
-    from ftcore import audit
-    from ftcore.ahead import prepare_ahead
+    from ftcore.audit import gate as audit
+    from ftcore.run.ahead import prepare_ahead
 
     ahead = prepare_ahead(settings, plugins)
     found = audit.examine(ahead.prepared, ahead.tokenizer, settings)

@@ -18,9 +18,9 @@ def finish(folder: Path, timeout: float, overrides: tuple[str, ...]) -> None:
 
     What is done is not done again, so this can be repeated until everything is.
     """
-    from ftcore import afterwards
     from ftcore.plugins import discover
-    from ftcore.reopen import reopen
+    from ftcore.run import afterwards
+    from ftcore.run.reopen import reopen
 
     run = reopen(folder, discover(), overrides, exclusively=True)
     try:

@@ -42,7 +42,7 @@ def merge(
     on held-out rows are compared; a merge that keeps less than 90 % of the adapter's gain is refused (exit code 7).
     `[merged]` in the run's configuration has the same settings; options given here go before them.
     """
-    from ftcore import merging
+    from ftcore.run import merging
 
     wanted = {
         "merged.dtype": DTYPES[dtype] if dtype else None,

@@ -17,9 +17,9 @@ def push(folder: Path, overrides: tuple[str, ...]) -> None:
 
     Needs HF_TOKEN. Pushing again sends only what the Hub does not have; --set hub.repo_id=NAME/REPO pushes elsewhere.
     """
-    from ftcore import afterwards
     from ftcore.plugins import discover
-    from ftcore.reopen import reopen
+    from ftcore.run import afterwards
+    from ftcore.run.reopen import reopen
 
     run = reopen(folder, discover(), overrides, exclusively=True)
     try:

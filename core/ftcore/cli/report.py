@@ -21,8 +21,8 @@ def report(folder: Path, names: tuple[str, ...], timeout: float, overrides: tupl
     """
     from ftcore.errors import ConfigError
     from ftcore.plugins import discover
-    from ftcore.reopen import reopen, require_secrets
-    from ftcore.replay import replay
+    from ftcore.reporting.replay import replay
+    from ftcore.run.reopen import reopen, require_secrets
 
     plugins = discover()
     run = reopen(folder, plugins, overrides)

@@ -39,9 +39,9 @@ def run(
     """
     if accept_changes and resumed is None:
         raise click.UsageError("--accept-changes goes with --resume")
-    from ftcore import pipeline
     from ftcore.config import load
     from ftcore.plugins import discover
+    from ftcore.run import pipeline
 
     plugins = discover()
     if folder is not None:  # started by a launcher, whose own process tells the user how it ended

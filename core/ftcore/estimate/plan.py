@@ -17,9 +17,9 @@ from ftcore.estimate.batch import longest_of, longest_possible
 from ftcore.estimate.memory import Estimate, estimate
 from ftcore.estimate.target import Target
 from ftcore.plugins import Plugins
+from ftcore.run.stages import Stages
 from ftcore.settings.data import DataSettings
 from ftcore.settings.model import ModelSettings
-from ftcore.stages import Stages
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ftcore import audit
-from ftcore.ahead import Ahead, prepare_ahead
+from ftcore.audit import gate as audit
+from ftcore.audit.judging import Violation
 from ftcore.config import Config
 from ftcore.errors import DataError
-from ftcore.judging import Violation
 from ftcore.plugins import Plugins
 from ftcore.preview.tokens import Token, tokens
+from ftcore.run.ahead import Ahead, prepare_ahead
 from ftcore.statistics import Statistics
 from ftcore.turns import special_ids
 

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 
 from ftcore_sft.lora import weights
-from ftcore_sft.lora.product import AdaptedLinear, rounds_once
+from ftcore_sft.lora.product import AdaptedLinear, of_few, rounds_once
 
 _HALF = (torch.bfloat16, torch.float16)
 _MARK = "_ftcore_lora"
+_FEW = 16
+"""Tokens of a batch in generation."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,8 @@ def _computed(layer: Any, inputs: Any, names: list[str], weight: Any, bias: Any,
             own = up.bias.float() * layer.scaling[name]
             shift = own if shift is None else shift + own
     scales = tuple(layer.scaling[name] for name in names)
-    out = AdaptedLinear.apply(inputs, weight, bias, shift, dtype, scales, *tensors)
+    few = inputs.numel() <= _FEW * inputs.shape[-1] and not torch.is_grad_enabled()
+    compute = of_few if few else AdaptedLinear.apply
+    out = compute(inputs, weight, bias, shift, dtype, scales, *tensors)
     # bitsandbytes' layers return the type that they are given.
     return out.to(inputs.dtype) if callable(weight) else out

@@ -90,6 +90,20 @@ _FIRST = 6
 """The place of the adapters' tensors among the arguments."""
 
 
+def of_few(inputs: Any, weight: Any, bias: Any, shift: Any, dtype: Any, scales: Any, *tensors: Any) -> Any:
+    """As `AdaptedLinear.apply`, without gradients, for a few tokens: converting the adapters would take longer than using
+    them in their own type."""
+    with _as_written(inputs.device.type):
+        flat = inputs.reshape(-1, inputs.shape[-1]).to(dtype)
+        total = shift
+        for seen, down, up, scale in zip(tensors[::3], tensors[1::3], tensors[2::3], scales, strict=True):
+            inner = (flat if seen is None else seen.reshape(flat.shape)).to(down.dtype) @ down.T
+            own = (inner @ up.T).mul_(scale)
+            total = own if total is None else total + own
+        out = _with_base(total.to(dtype), flat, weight, bias)
+    return out.view(*inputs.shape[:-1], out.shape[-1])
+
+
 def _as_written(device: str) -> Any:
     """Autocast would choose other types than these."""
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

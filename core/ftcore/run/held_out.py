@@ -17,7 +17,7 @@ from ftcore.settings.lora import LoraSettings
 from ftcore.settings.model import ModelSettings
 
 if TYPE_CHECKING:
-    from ftcore.stages import Stages
+    from ftcore.run.stages import Stages
 
 
 @dataclass(frozen=True)

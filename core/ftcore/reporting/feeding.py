@@ -11,7 +11,7 @@ from typing import Any
 
 from ftcore.contracts import Reporter, RunRecord
 from ftcore.errors import RecordRefused
-from ftcore.records import Cursor, Records, alone, hand_over, logged
+from ftcore.reporting.records import Cursor, Records, alone, hand_over, logged
 from ftcore.secrets import mask
 
 _INTERVAL = 2.0  # seconds from one delivery to the next

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ftcore.judging import Case, Violation, above, counted, doubled
+from ftcore.audit.judging import Case, Violation, above, counted, doubled
 from ftcore.statistics import SHOWN_ROWS, Finding, Split
 
 _SHORT = 512

@@ -8,14 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ftcore import checkpoints, metrics, runs
-from ftcore.changes import changes, renewed, require_none
+from ftcore import checkpoints
 from ftcore.config import Config
 from ftcore.errors import ConfigError
 from ftcore.plugins import Plugins
-from ftcore.runs import ActiveRun
+from ftcore.run import metrics, runs
+from ftcore.run.changes import changes, renewed, require_none
+from ftcore.run.runs import ActiveRun
+from ftcore.run.steps import Steps
 from ftcore.selection import Choice
-from ftcore.steps import Steps
 
 
 def find(config: Config, name: str) -> Path | None:

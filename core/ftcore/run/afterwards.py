@@ -6,15 +6,16 @@ import threading
 from dataclasses import replace
 from datetime import datetime
 
-from ftcore import checkpoints, finishing, pipeline, training
+from ftcore import checkpoints
 from ftcore.check import ready
 from ftcore.errors import ConfigError, SaveError
-from ftcore.interrupt import stop_on_signal
-from ftcore.kept import KeptModel, kept_model
-from ftcore.reopen import Reopened, require_secrets
-from ftcore.replay import not_taken, replay
-from ftcore.reporting import Reporting, Silence
-from ftcore.steps import Steps, Work
+from ftcore.reporting.fan_out import Reporting, Silence
+from ftcore.reporting.replay import not_taken, replay
+from ftcore.run import finishing, pipeline, training
+from ftcore.run.interrupt import stop_on_signal
+from ftcore.run.kept import KeptModel, kept_model
+from ftcore.run.reopen import Reopened, require_secrets
+from ftcore.run.steps import Steps, Work
 
 HUB = "hub"
 """The saver behind `ftcore push`."""

@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftcore import files
+from ftcore.audit.judging import Case, Violation
+from ftcore.audit.violations import violations
 from ftcore.config import Config
 from ftcore.contracts import Prepared
 from ftcore.errors import FailedAudit
-from ftcore.judging import Case, Violation
 from ftcore.secrets import masked
 from ftcore.statistics import Statistics, statistics
 from ftcore.statistics.columns import token_counts
 from ftcore.turns import ends_of
-from ftcore.violations import violations
 
 if TYPE_CHECKING:
-    from ftcore.steps import Work
+    from ftcore.run.steps import Work
 
 FILE = "audit.json"
 """The file of the run directory that holds the audit."""

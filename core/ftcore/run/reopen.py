@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ftcore import runs
 from ftcore.config import Config, load
 from ftcore.errors import ConfigError
-from ftcore.locks import Lock
 from ftcore.plugins import Plugins
-from ftcore.runs import ActiveRun
+from ftcore.run import runs
+from ftcore.run.locks import Lock
+from ftcore.run.runs import ActiveRun
+from ftcore.run.stages import Stages
 from ftcore.secrets import MASK
 from ftcore.selection import Choice
-from ftcore.stages import Stages
 
 
 @dataclass(frozen=True)

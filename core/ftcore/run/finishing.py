@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ftcore import manifest
-from ftcore.card import CardFacts, render
 from ftcore.contracts import Saved, Trained
 from ftcore.errors import Interrupted, SaveError
-from ftcore.steps import Work
+from ftcore.run import manifest
+from ftcore.run.card import CardFacts, render
+from ftcore.run.steps import Work
 
 
 def finish(work: Work, trained: Trained) -> None:

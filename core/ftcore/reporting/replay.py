@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ftcore.contracts import Reporter, RunRecord
 from ftcore.errors import ConfigError, ReportError
-from ftcore.feeding import ReporterThread, count
-from ftcore.records import Records
-from ftcore.reporting import deliver
+from ftcore.reporting.fan_out import deliver
+from ftcore.reporting.feeding import ReporterThread, count
+from ftcore.reporting.records import Records
 
 _PROGRESS_SECONDS = 5.0
 

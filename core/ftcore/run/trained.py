@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ftcore import files, reloaded
+from ftcore import files
 from ftcore.errors import SaveError
+from ftcore.run import reloaded
 
 
 @dataclass(frozen=True)

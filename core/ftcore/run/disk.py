@@ -12,8 +12,8 @@ from ftcore import checkpoints
 from ftcore.contracts import Prepared
 from ftcore.errors import DiskError
 from ftcore.estimate.optimizers import state_bytes
+from ftcore.run.steps import Work
 from ftcore.settings.fine_tuner import FineTunerSettings
-from ftcore.steps import Work
 
 _SMALL_FILES = 8 << 20  # tokenizer, random states, the trainer's history
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

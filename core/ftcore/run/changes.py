@@ -15,10 +15,11 @@ from typing import Any
 
 import tomli
 
-from ftcore import __version__, files, manifest, runs
+from ftcore import __version__, files
 from ftcore.config import CORE_SECTIONS, Config
 from ftcore.errors import ConfigError, InvalidConfig
 from ftcore.plugins import Plugins
+from ftcore.run import manifest, runs
 from ftcore.selection import Choice
 from ftcore.settings.base import Section
 from ftcore.text import shown

@@ -13,8 +13,8 @@ from ftcore.config import Config
 from ftcore.contracts import Examples, Formatter, Prepared
 from ftcore.plugins import Plugins
 from ftcore.quiet import quiet_libraries
+from ftcore.run.stages import Stages
 from ftcore.settings.data import DataSettings
-from ftcore.stages import Stages
 
 
 class NoRun:

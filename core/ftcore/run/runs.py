@@ -26,12 +26,13 @@ from typing import Any
 
 import tomli_w
 
-from ftcore import files, importers, manifest
+from ftcore import files, importers
 from ftcore.config import CORE_SECTIONS, Config
-from ftcore.console import Console
 from ftcore.errors import ConfigError
-from ftcore.locks import Lock
 from ftcore.plugins import Plugins
+from ftcore.run import manifest
+from ftcore.run.console import Console
+from ftcore.run.locks import Lock
 from ftcore.secrets import mask, masked
 from ftcore.selection import Choice
 

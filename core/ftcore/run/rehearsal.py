@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any, Literal
 
-from ftcore import memory
 from ftcore.config import Config
 from ftcore.contracts import Prepared, Rehearsed
 from ftcore.errors import OutOfMemory
-from ftcore.runs import ActiveRun
+from ftcore.run import memory
+from ftcore.run.runs import ActiveRun
 
 Part = Literal["training", "evaluation"]
 

@@ -16,9 +16,9 @@ from datetime import datetime
 from typing import Any
 
 from ftcore.config import Config
-from ftcore.reporting import Reporting, Silence
-from ftcore.runs import ActiveRun
-from ftcore.stages import Stages
+from ftcore.reporting.fan_out import Reporting, Silence
+from ftcore.run.runs import ActiveRun
+from ftcore.run.stages import Stages
 
 
 class Steps:

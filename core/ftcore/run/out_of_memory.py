@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ftcore import checkpoints, memory, selection
+from ftcore import checkpoints, selection
 from ftcore.config import Config
 from ftcore.errors import FtcoreError, OutOfMemory, SaveError
 from ftcore.plugins import Plugins
-from ftcore.runs import ActiveRun
+from ftcore.run import memory
+from ftcore.run.runs import ActiveRun
+from ftcore.run.stages import Stages
 from ftcore.settings.model import ModelSettings
-from ftcore.stages import Stages
 
 if TYPE_CHECKING:
     from ftcore.estimate.advice import Advice

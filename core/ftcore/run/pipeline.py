@@ -8,21 +8,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ftcore import __version__, disk, out_of_memory, runs, training
+from ftcore import __version__
 from ftcore.check import check, preflight
 from ftcore.config import Config
 from ftcore.contracts import RunStatus
 from ftcore.errors import FtcoreError, Interrupted
-from ftcore.finishing import finish
-from ftcore.interrupt import stop_on_signal
-from ftcore.locks import Lock, held
 from ftcore.plugins import Plugins
-from ftcore.reporting import Reporting, Silence
-from ftcore.resuming import find, starting_point, take_up
-from ftcore.runs import ActiveRun
+from ftcore.reporting.fan_out import Reporting, Silence
+from ftcore.run import disk, out_of_memory, runs, training
+from ftcore.run.finishing import finish
+from ftcore.run.interrupt import stop_on_signal
+from ftcore.run.locks import Lock, held
+from ftcore.run.resuming import find, starting_point, take_up
+from ftcore.run.runs import ActiveRun
+from ftcore.run.stages import Stages
+from ftcore.run.steps import Steps, Work
 from ftcore.selection import Choice
-from ftcore.stages import Stages
-from ftcore.steps import Steps, Work
 
 
 def run(config: Config, plugins: Plugins, command: Sequence[str] = ()) -> ActiveRun:

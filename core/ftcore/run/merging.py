@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ftcore.contracts import Saved
 from ftcore.errors import ModelError
-from ftcore.kept import KeptModel
 from ftcore.plugins import discover
 from ftcore.quiet import quiet_libraries
-from ftcore.reopen import reopen
-from ftcore.steps import Steps
+from ftcore.run.kept import KeptModel
+from ftcore.run.reopen import reopen
+from ftcore.run.steps import Steps
 
 SAVER = "merged"
 """The saver behind `ftcore merge`."""

@@ -6,21 +6,23 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ftcore import __version__, audit, manifest
-from ftcore.changes import data_changes, require_none
-from ftcore.comparison import compared, measured, summary, tell
+from ftcore import __version__
+from ftcore.audit import gate as audit
 from ftcore.contracts import Examples, FitResult, Prepared, RunRecord
-from ftcore.disk import require_room
 from ftcore.errors import Interrupted
 from ftcore.estimate.batch import longest_of
 from ftcore.fingerprint import fingerprint
-from ftcore.finishing import model_card
-from ftcore.observer import RunObserver, shown
 from ftcore.quiet import quiet_libraries
-from ftcore.rehearsal import rehearse
+from ftcore.run import manifest
+from ftcore.run.changes import data_changes, require_none
+from ftcore.run.comparison import compared, measured, summary, tell
+from ftcore.run.disk import require_room
+from ftcore.run.finishing import model_card
+from ftcore.run.observer import RunObserver, shown
+from ftcore.run.rehearsal import rehearse
+from ftcore.run.steps import Work
+from ftcore.run.trained import TrainedModel
 from ftcore.settings.data import DataSettings
-from ftcore.steps import Work
-from ftcore.trained import TrainedModel
 
 
 def train(work: Work, resume_from: Path | None) -> TrainedModel:

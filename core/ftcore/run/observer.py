@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ftcore.checkpoints import sync
-from ftcore.reporting import Reporting, Silence
-from ftcore.runs import ActiveRun
+from ftcore.reporting.fan_out import Reporting, Silence
+from ftcore.run.runs import ActiveRun
 
 
 class RunObserver:

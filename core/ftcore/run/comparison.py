@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ftcore.contracts import Conversation, FitResult, Prepared
-from ftcore.steps import Work
+from ftcore.run.steps import Work
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ftcore import files, saved_model
+from ftcore import files
 from ftcore.errors import SaveError
-from ftcore.runs import ActiveRun
+from ftcore.run import saved_model
+from ftcore.run.runs import ActiveRun
 
 
 @dataclass(frozen=True)

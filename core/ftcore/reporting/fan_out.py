@@ -17,8 +17,8 @@ from typing import Any
 
 from ftcore import files
 from ftcore.contracts import Reporter, RunRecord, RunStatus
-from ftcore.feeding import ReporterThread, count
-from ftcore.records import Lines, Records
+from ftcore.reporting.feeding import ReporterThread, count
+from ftcore.reporting.records import Lines, Records
 from ftcore.secrets import masked
 
 _CLOCK = re.compile(r"runtime|per_second|seconds|elapsed")

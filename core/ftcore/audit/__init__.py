@@ -1,0 +1,1 @@
+"""What is wrong with prepared data, judged by the limits of `[audit]`."""
