@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from ftcore.config import Config
-from ftcore.errors import InvalidConfig
+from ftcore.errors import ConfigError, InvalidConfig
 from ftcore.settings.base import RawText, Section
 from ftcore.settings.contradictions import contradictions
 from ftcore.settings.fine_tuner import CONCERNS, FineTunerSettings
@@ -501,3 +501,16 @@ def test_tables_in_sections_are_read() -> None:
 def test_settings_cannot_be_changed(load: Load) -> None:
     with pytest.raises(ValidationError):
         load().fine_tuner.rank = 3  # type: ignore[misc]
+
+
+def test_a_deep_table_behind_set_is_refused(load: Any) -> None:
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        load("", "fine_tuner.loftq_config=" + "{a=" * 40 + "1" + "}" * 40)
+
+
+def test_a_message_that_quotes_a_line_break_is_one_line(load: Any) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        load('[hub]\nrepo_id = "a\\nb"\n')
+    (line,) = caught.value.lines
+    assert "\n" not in line
+    assert "'a\\nb' has other characters" in line

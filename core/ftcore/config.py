@@ -12,7 +12,7 @@ import tomli
 from pydantic import ValidationError
 
 from ftcore import extras, secrets, toml, variables, wording
-from ftcore.errors import InvalidConfig, Problem
+from ftcore.errors import ConfigError, InvalidConfig, Problem
 from ftcore.plugins import Plugins
 from ftcore.settings.audit import AuditSettings
 from ftcore.settings.base import RawText, Section
@@ -109,6 +109,8 @@ def load(
         if name in models
     }
     problems += unset
+    if toml.is_too_deep(given):  # not the file, which was looked at: a text behind --set or in a variable was a table
+        raise ConfigError("a value of --set or of an environment variable is nested too deeply")
     for table in given.values():
         _notice_secrets(table)
     in_force = given

@@ -43,4 +43,5 @@ class Source:
         """A problem as one line, with its place."""
         fix = f". {problem.fix}" if problem.fix else ""
         warning = "warning: " if problem.severity == "warning" else ""
-        return f"{self.place(problem.where)}: {warning}{problem.message}{fix}"
+        # A plugin's message may quote a value with a line break in it.
+        return f"{self.place(problem.where)}: {warning}{problem.message}{fix}".replace("\n", "\\n").replace("\r", "\\r")

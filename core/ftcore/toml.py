@@ -63,7 +63,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         number = re.search(r"[0-9_]{1000,}", text)
         line = text.count("\n", 0, number.start()) + 1 if number else 1
         raise ConfigError(f"{path}:{line}: the number has too many digits to be meant") from None
-    if _depth(values) > _DEEPEST:
+    if is_too_deep(values):
         raise _too_deep(path)
     return values, key_lines(text)
 
@@ -89,6 +89,11 @@ def _text(path: Path) -> str:
 
 def _too_deep(path: Path) -> ConfigError:
     return ConfigError(f"{path} is nested too deeply", fix="A configuration has sections, and keys in them")
+
+
+def is_too_deep(values: Any) -> bool:
+    """Whether tables and lists lie deeper in each other than a file may have them."""
+    return _depth(values) > _DEEPEST
 
 
 def _depth(values: Any) -> int:
