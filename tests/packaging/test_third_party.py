@@ -200,7 +200,8 @@ def test_reporter(workplace: Workplace) -> None:
     assert lines[0]["tags"]["ftcore.reporter"] == "acme"
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3]
     assert "model" in [line.get("name") for line in lines if line["kind"] == "artifact"]
-    assert lines[-1] == {"kind": "finish", "status": "finished"}
+    assert (lines[-1]["kind"], lines[-1]["status"]) == ("finish", "finished")
+    assert lines[-1]["time"] > run.stat().st_ctime - 600  # seconds since the epoch
 
 
 def test_saver(workplace: Workplace) -> None:

@@ -690,7 +690,8 @@ SCRIPT = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from ftcore import check, config, plugins, runs
+from ftcore import check, config, plugins
+from ftcore.run import runs
 from ftcore.settings.saving import SavingSettings
 found = plugins.discover(disabled=sys.argv[2].split(","))
 settings = config.load(Path(sys.argv[1]), found)

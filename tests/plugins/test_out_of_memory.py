@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ import resource, sys
 from pathlib import Path
 
 import ftcore.run.out_of_memory, ftcore_sft.trainer
-from ftcore import memory
+from ftcore.run import memory
 from ftcore.cli.main import main
 from ftcore.run.observer import RunObserver
 
@@ -171,16 +172,13 @@ def test_other_errors_are_none_of_it() -> None:
 def test_the_peak_of_a_piece_of_work_is_measured() -> None:
     with memory.measured() as before:
         pass
-    with memory.measured() as peak:
-        held = bytearray(200 * 2**20)
+    with memory.measured() as peak, mmap.mmap(-1, 200 * 2**20) as held:  # not memory that was freed before
         held[::4096] = bytes(len(held[::4096]))
-        del held
     assert before.growth < 50 * 2**20
     assert 190 * 2**20 < peak.growth < 260 * 2**20
-    with memory.measured() as again:  # the kernel's own record does not rise a second time
-        held = bytearray(100 * 2**20)
+    # The kernel's own record does not rise a second time.
+    with memory.measured() as again, mmap.mmap(-1, 100 * 2**20) as held:
         held[::4096] = bytes(len(held[::4096]))
         time.sleep(0.05)
-        del held
     assert 90 * 2**20 < again.growth < 160 * 2**20
     assert 0 < memory.resident() < memory.within_reach() <= memory.total()
