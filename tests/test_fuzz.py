@@ -22,7 +22,7 @@ from targets import TARGETS, random_inputs  # noqa: E402  (its folder has to be 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the data readers are tested on POSIX")
 
 SHARE = {"config": 300, "override": 300, "reader": 150, "formatter": 400, "locator": 400}
-_SLOWEST = 5.0  # seconds for one input; the usual one takes milliseconds
+_SLOWEST = 30.0  # seconds for one input on a busy machine; the usual one takes milliseconds
 
 
 @pytest.mark.parametrize("name", TARGETS)
