@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import Any
 
-from ftcore import importers, selection
+from ftcore import selection
 from ftcore.config import Config
 from ftcore.contracts import BatchShape, Examples
 from ftcore.estimate.advice import Advice, advise
@@ -17,6 +13,7 @@ from ftcore.estimate.batch import longest_of, longest_possible
 from ftcore.estimate.memory import Estimate, estimate
 from ftcore.estimate.target import Target
 from ftcore.plugins import Plugins
+from ftcore.run.ahead import NoRun
 from ftcore.run.stages import Stages
 from ftcore.settings.data import DataSettings
 from ftcore.settings.model import ModelSettings
@@ -60,10 +57,10 @@ def plan(config: Config, plugins: Plugins, target: Target, measure_data: bool = 
     settings = config.fine_tuner
     loader = selection.loader_for(config, plugins).plugin
     stages = Stages(config, plugins, selection.choices(config, plugins))
-    preview = Preview(settings.seed)
+    no_run = NoRun(settings.seed)
     architecture = read_config(stages.model_source(), settings.view(ModelSettings))
-    batch = _measured(config, stages, preview) if measure_data else _assumed(config)
-    notes = list(preview.warnings)
+    batch = _measured(config, stages, no_run) if measure_data else _assumed(config)
+    notes = list(no_run.warnings)
     if not measure_data:
         notes.append("every row is taken to be max_sequence_length long and all supervised; --data looks at the rows")
     if target.device == "cuda":
@@ -88,41 +85,18 @@ def _assumed(config: Config) -> BatchShape:
     return BatchShape(assumed.rows, assumed.length, assumed.supervised, padded=assumed.padded or settings.packing)
 
 
-def _measured(config: Config, stages: Stages, preview: Preview) -> BatchShape:
+def _measured(config: Config, stages: Stages, no_run: NoRun) -> BatchShape:
     settings = config.fine_tuner
-    tokenizer = stages.loader(preview).tokenizer()
-    train, _ = stages.datasets(preview)
-    prepared = stages.trainer(preview).prepare(
+    tokenizer = stages.loader(no_run).tokenizer()
+    train, _ = stages.datasets(no_run)
+    prepared = stages.trainer(no_run).prepare(
         Examples(
             train=train,
             validation=None,
-            formatter=stages.formatter(preview, train),
+            formatter=stages.formatter(no_run, train),
             tokenizer=tokenizer,
             settings=settings.view(DataSettings),
             max_length=settings.max_sequence_length,
         )
     )
     return longest_of(prepared.train, settings.device_train_batch_size)
-
-
-class Preview:
-    """A run that will not happen; implements `ftcore.contracts.Run`. Its warnings are kept."""
-
-    name = "estimate"
-    dir = Path()
-    resumed = False
-    settings: Mapping[str, Any] = {}
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self.started_at = datetime.now().astimezone()
-        self.warnings: list[str] = []
-
-    def say(self, text: str) -> None:
-        """Nobody listens."""
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def imported_by(self, module: str) -> str | None:
-        return importers.imported_by(module)
