@@ -1,1 +1,47 @@
-"""Helpers for testing plugins; each is a module of its own and imports nothing heavy."""
+"""What tests of plugins need. Public; it imports nothing heavy.
+
+pytest has the fixtures of `ftcore.testing.pytest_plugin` wherever ftcore is installed: `ftcore_model`,
+`ftcore_project`, `ftcore_hooks`, `ftcore_reporter` and `ftcore_hub`. `check_plugin(name)` holds a plugin against the
+contract, and `pytest --ftcore-plugin NAME` does so with one test for each rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ftcore.testing.conformance.report import Report
+    from ftcore.testing.conformance.setup import PluginSetup
+
+__all__ = ["PluginSetup", "check_plugin"]
+
+
+def check_plugin(name: str, kinds: Sequence[str] | None = None, setup: PluginSetup | None = None) -> Report:
+    """Hold an installed plugin against the contract of what it serves.
+
+    Args:
+        name: the plugin's name, which is its entry point's.
+        kinds: what to look at: "data", "formatter", "loader", "trainer", "reporter", "saver", "namer", "launcher"; by
+            default what its hooks serve.
+        setup: what it needs to be tried; by default what the table `[tool.ftcore.conformance.NAME]` of the
+            `pyproject.toml` here, or in a folder above, says.
+
+    Returns:
+        Which rules it keeps, and which could not be tried, with the reason.
+
+    Raises:
+        AssertionError: it breaks rules; the message has each with what was found, why it matters and the fix.
+        ValueError: there is no such kind.
+    """
+    from ftcore.testing.conformance import check
+
+    return check.check_plugin(name, kinds, setup)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "PluginSetup":
+        from ftcore.testing.conformance.setup import PluginSetup
+
+        return PluginSetup
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

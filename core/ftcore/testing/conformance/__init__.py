@@ -1,0 +1,1 @@
+"""The rules that a plugin is held against, one small function each."""

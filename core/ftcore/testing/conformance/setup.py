@@ -1,0 +1,51 @@
+"""What a plugin needs to be tried: a database's address, an id of data, rows that it can read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PluginSetup:
+    """What a plugin needs to be tried. Everything may be left out that the plugin can do without.
+
+    Attributes:
+        config: tables of the configuration, e.g. `{"acme": {"database": "tickets.db"}}`.
+        rows: of a formatter: rows that it reads.
+        data: of a data source: an id of data that are there, with the prefix, e.g. "acme:tickets".
+        missing: of a data source: an id of its own of data that are not there.
+        large: of a data source that streams: an id of at least 100,000 rows.
+        model: of a model source: an id of a model that is there; of a loader: the folder, file or Hub id that it reads.
+        down: of a reporter: tables of a configuration with which its tracker cannot be reached.
+    """
+
+    config: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rows: Sequence[Mapping[str, Any]] = ()
+    data: str | None = None
+    missing: str | None = None
+    large: str | None = None
+    model: str | None = None
+    down: Mapping[str, Mapping[str, Any]] | None = None
+
+    @classmethod
+    def from_pyproject(cls, name: str, start: Path) -> PluginSetup:
+        """What `[tool.ftcore.conformance.NAME]` of the nearest `pyproject.toml` says; the defaults where it says nothing.
+
+        Raises:
+            ValueError: it has a key that there is not.
+        """
+        import tomli
+
+        for folder in (start.absolute(), *start.absolute().parents):
+            if (folder / "pyproject.toml").is_file():
+                tables = tomli.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+                table = tables.get("tool", {}).get("ftcore", {}).get("conformance", {}).get(name, {})
+                known = [item.name for item in fields(cls)]
+                if unknown := sorted(table.keys() - set(known)):
+                    where = f"[tool.ftcore.conformance.{name}] in {folder / 'pyproject.toml'}"
+                    raise ValueError(f"{where} has {', '.join(unknown)}; its keys are {', '.join(known)}")
+                return cls(**table)
+        return cls()

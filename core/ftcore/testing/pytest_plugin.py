@@ -1,0 +1,71 @@
+"""The fixtures and the option `--ftcore-plugin` that pytest has where ftcore is installed.
+
+Every pytest session in such an environment imports this module: it imports pytest and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from ftcore.testing.hub import FakeHub
+    from ftcore.testing.memory_reporter import MemoryReporter
+    from ftcore.testing.project import Project
+    from ftcore.testing.recorder import HookRecorder
+
+
+@pytest.fixture(scope="session")
+def ftcore_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model with its tokenizer, made once per session; needs `ftcore[train]`."""
+    from ftcore.testing.models import tiny_model
+
+    return tiny_model(tmp_path_factory.mktemp("ftcore") / "model")
+
+
+@pytest.fixture
+def ftcore_project(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A folder with data and a configuration, which can be run for real."""
+    from ftcore.testing.project import Project
+
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.setenv("FTCORE_CACHE", str(tmp_path / "cache"))
+    return Project(folder, lambda: request.getfixturevalue("ftcore_model"))
+
+
+@pytest.fixture
+def ftcore_hooks() -> Iterator[HookRecorder]:
+    """Records the hooks that ftcore calls from now on: `.calls`, `.names()`, `.of("ftcore_save")`."""
+    from ftcore.testing.recorder import HookRecorder
+
+    with HookRecorder().watching() as recorder:
+        yield recorder
+
+
+@pytest.fixture
+def ftcore_reporter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryReporter:
+    """A reporter in memory, which configurations name `memory`; it fails on demand."""
+    from ftcore.testing import memory_reporter
+    from ftcore.testing.installed import distribution
+
+    target = f"{memory_reporter.__name__}:plugin"
+    site = distribution(tmp_path / "ftcore-memory", "ftcore-memory", {"memory": target})
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(memory_reporter.plugin, "reporter", memory_reporter.MemoryReporter())
+    return memory_reporter.plugin.reporter
+
+
+@pytest.fixture
+def ftcore_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A Hugging Face Hub on loopback, with a token of the user `ada` in the environment."""
+    from ftcore.testing.hub import FakeHub
+
+    with FakeHub() as hub:
+        token = hub.add_token("hf_WriteTokenOfAda0123456789", user="ada")
+        for name, value in {**hub.environment(token), "HF_HOME": str(tmp_path / "hf-home")}.items():
+            monkeypatch.setenv(name, value)
+        yield hub
