@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pluggy
 
 from ftcore import hookspecs
+from ftcore.deprecation import noticed
 from ftcore.hookspecs import PROJECT
 from ftcore.importers import on_behalf_of
 
@@ -64,6 +65,7 @@ class PluginRecord:
         wraps: the hooks that it wraps around other plugins' implementations.
         settings: the model of its own section, if it has one.
         import_seconds: how long its import took.
+        outdated: what it uses of ftcore that goes away, each as `file:line: what`.
     """
 
     name: str
@@ -76,6 +78,7 @@ class PluginRecord:
     wraps: tuple[str, ...] = ()
     settings: type[Section] | None = field(default=None, repr=False)
     import_seconds: float = 0.0
+    outdated: tuple[str, ...] = ()
     requires_ftcore: str = field(default="", repr=False)
 
     @property
@@ -128,9 +131,10 @@ def load(entry_point: EntryPoint, record: PluginRecord, manager: pluggy.PluginMa
     """Import and register one plugin; a broken one is recorded as such and not registered."""
     if reason := _unusable(record):
         return record.broken(reason)
+    outdated: list[str] = []
     started = time.perf_counter()
     try:
-        with on_behalf_of(record.name):
+        with on_behalf_of(record.name), noticed(outdated):
             plugin = entry_point.load()
     except (Exception, SystemExit) as error:  # whatever a third party's module raises, the others must load
         return record.broken(f"its import failed: {type(error).__name__}: {error}")
@@ -140,8 +144,9 @@ def load(entry_point: EntryPoint, record: PluginRecord, manager: pluggy.PluginMa
     if reason := contract_violation(plugin):
         return record.broken(reason)
     try:
-        manager.register(plugin, name=record.name)
-        record = _describe(plugin, record)
+        with noticed(outdated):
+            manager.register(plugin, name=record.name)
+        record = replace(_describe(plugin, record), outdated=tuple(outdated))
     except (Exception, SystemExit) as error:
         record = record.broken(str(error))
     if record.state == "broken" and manager.has_plugin(record.name):
@@ -215,6 +220,8 @@ def contract_violation(plugin: object) -> str:
     """What pluggy would accept, and then do wrong without a word; an empty text where all is well."""
     for name, function in implementations(plugin).items():
         specification = SPECIFICATIONS.get(name)
+        if specification is None and function.ftcore_impl.get("optionalhook"):
+            continue  # a hook of a newer ftcore, which the plugin can do without
         if specification is None:
             return f"{name} is not a hook of ftcore"
         if function.ftcore_impl.get("specname"):

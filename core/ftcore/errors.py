@@ -126,6 +126,10 @@ class Interrupted(FtcoreError):
     exit_code = 130
 
 
+class FtcoreDeprecationWarning(DeprecationWarning):
+    """A plugin uses something public that goes away; raised as a warning at the plugin's line, never as an error."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong with a configuration, found without heavy imports.

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ftcore import older
 from ftcore.contracts import Logged, Reporter
 from ftcore.errors import FtcoreError, RecordRefused
 from ftcore.secrets import masked
@@ -194,7 +195,7 @@ def hand_over(reporter: Reporter, line: bytes) -> None:
                 raise RecordRefused(f"{path} was not sent", why="it no longer exists")
             reporter.artifact(path, record["name"])
         case "finish":
-            reporter.finish(record["status"], when)
+            older.call(reporter.finish, record["status"], when)  # `time` came later than the method
         case _:
             raise RecordRefused(f"a record of the kind {kind!r} was not sent", why="this version of ftcore knows none")
 

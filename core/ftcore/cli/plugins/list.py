@@ -21,6 +21,7 @@ def show() -> None:
         )
         if record.reason:
             reasons.append(f"{record.name} is {record.state}: {record.reason}")
+        reasons += [f"{record.name} is outdated: {line}" for line in record.outdated]
     table(rows)
     for reason in reasons:
         click.echo(mask(reason))
