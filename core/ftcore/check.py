@@ -48,7 +48,7 @@ def check(config: Config, plugins: Plugins) -> tuple[list[Choice], list[str]]:
         raise blame
     if errors:
         raise InvalidConfig(in_order(config.source, errors) + ([str(blame)] if blame else []))
-    return selected, in_order(config.source, problems) + _broken(plugins)
+    return selected, in_order(config.source, problems) + _broken(plugins) + _outdated(plugins)
 
 
 def preflight(config: Config, plugins: Plugins, selected: Iterable[Choice], run_name: str) -> list[str]:
@@ -165,3 +165,7 @@ def _idle_sections(config: Config, plugins: Plugins, active: Iterable[str]) -> I
 
 def _broken(plugins: Plugins) -> list[str]:
     return [f"warning: {record} is broken: {record.reason}" for record in plugins.records if record.state == "broken"]
+
+
+def _outdated(plugins: Plugins) -> list[str]:
+    return [f"warning: {record}: {line}" for record in plugins.records for line in record.outdated]
