@@ -2,6 +2,7 @@
 
 python benchmarks/run.py                          everything, three rounds
 python benchmarks/run.py --only training,startup  some of it
+python benchmarks/run.py --rounds 1 --append      one round more beside those that were measured before
 python benchmarks/run.py --quick --out FOLDER     on a tiny model, once: shows that it runs, measures nothing
 
 Each item's samples go to results/ITEM.json; then docs/benchmarks.md is written again from all of them.
@@ -17,6 +18,7 @@ import tempfile
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from report import RESULTS, write_page
 from suite import machine
@@ -31,6 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(ITEMS), help=f"of {','.join(ITEMS)}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of torch (default: cores)")
+    parser.add_argument("--append", action="store_true", help="add the rounds to those that are there already")
     parser.add_argument("--quick", action="store_true", help="tiny model, few rows, one round; needs --out")
     parser.add_argument("--out", type=Path, help="folder for the results instead of benchmarks/results")
     given = parser.parse_args()
@@ -56,28 +59,40 @@ def main() -> None:
                 given.rounds, given.threads, smollm2(), 512, 32, 64, 7473, (1_000, 10_000, 100_000, 1_000_000)
             )
         for item in given.items:
-            measure(item, scale, data, given.out or RESULTS)
+            measure(item, scale, data, given.out or RESULTS, append=given.append)
     if given.out is None:
         print("wrote", write_page())
 
 
-def measure(item: str, scale: Scale, data: Path, out: Path) -> None:
+def measure(item: str, scale: Scale, data: Path, out: Path, append: bool = False) -> None:
     """One item's samples, with what one has to know to read them."""
     print(f"== {item}", flush=True)
+    path = out / f"{item}.json"
+    known = {"machine": machine.machine(), "versions": machine.versions(), "threads": scale.threads}
+    before = earlier(path, known) if append and path.exists() else []
     busy = machine.load()
     samples = ITEMS[item](scale, data, lambda line: print(line, flush=True))
+    done = max((sample["round"] for sample in before), default=0)
+    samples = before + [{**sample, "round": sample["round"] + done} for sample in samples]
     result = {
         "item": item,
         "date": date.today().isoformat(),
-        "machine": machine.machine(),
-        "versions": machine.versions(),
-        "threads": scale.threads,
-        "rounds": scale.rounds,
+        **known,
+        "rounds": max(sample["round"] for sample in samples),
         "load_before": round(busy, 2),
         "samples": samples,
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{item}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def earlier(path: Path, known: dict[str, Any]) -> list[dict[str, Any]]:
+    """The samples of earlier rounds, which must be of the same machine and versions to stand beside new ones."""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    if other := [key for key, value in known.items() if result[key] != value]:
+        sys.exit(f"{path}: measured with other {', '.join(other)}; leave out --append to measure it anew")
+    samples: list[dict[str, Any]] = result["samples"]
+    return samples
 
 
 if __name__ == "__main__":
