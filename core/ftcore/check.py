@@ -38,7 +38,7 @@ def check(config: Config, plugins: Plugins) -> tuple[list[Choice], list[str]]:
         blame = error
     active = {choice.plugin for choice in selected}
     problems = [*contradictions(config.given), *_run_name(config), *_output_dir(config)]
-    problems += templates.problems(config.fine_tuner.chat_template, config.path.parent)
+    problems += templates.problems(config.fine_tuner.chat_template, config.folder("fine_tuner.chat_template"))
     problems += [problem for name in sorted(active) for problem in config.incomplete.get(name, ())]
     problems += _asked(config, plugins, active)
     if blame is None:

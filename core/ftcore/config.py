@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import tomli
 from pydantic import ValidationError
 
-from ftcore import extras, secrets, toml, variables, wording
+from ftcore import extends, extras, policy, secrets, toml, variables, wording
 from ftcore.errors import ConfigError, InvalidConfig, Problem
+from ftcore.overrides import put
 from ftcore.plugins import Plugins
+from ftcore.policy import Ruling
 from ftcore.settings.audit import AuditSettings
-from ftcore.settings.base import RawText, Section
+from ftcore.settings.base import Section
 from ftcore.settings.contradictions import contradictions
 from ftcore.settings.fine_tuner import FineTunerSettings
 from ftcore.settings.run import RunSettings
 from ftcore.settings.stages import StageSettings
 from ftcore.source import Source
-from ftcore.text import LONGEST, is_unicode, short, shown
+from ftcore.text import LONGEST, short, shown
 
 CORE_SECTIONS: dict[str, type[Section]] = {
     "fine_tuner": FineTunerSettings,
@@ -45,9 +46,11 @@ class Config:
         incomplete: by plugin name, what is missing in sections that the file does not mention and that cannot do
             with defaults alone; an error only where the plugin has a part in the run.
         given: what the user wrote, by section, as the fields' types: to tell a default from a choice.
-        written: the same as it stands there, `${NAME}` not replaced.
+        written: what the user wrote and policies gave, as it stands there, `${NAME}` not replaced.
         source: where it was written.
         overrides: what came from `--set`, as given.
+        policies: what plugins' policies say; the ones in force are in `source.policies`.
+        folders: where a relative path in the value of a key is looked up, where that is not the folder of `path`.
     """
 
     path: Path
@@ -61,6 +64,8 @@ class Config:
     written: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source: Source = field(default_factory=lambda: Source(Path("config.toml")))
     overrides: Sequence[str] = ()
+    policies: Sequence[Ruling] = ()
+    folders: Mapping[str, Path] = field(default_factory=dict)
 
     def section(self, plugin: str) -> Section | None:
         """The section of a plugin, or None if it has none."""
@@ -71,8 +76,12 @@ class Config:
         return key in self.given.get(section, {})
 
     def locate(self, where: str) -> str:
-        """`file:line` of a key, `--set section.key` where it comes from there, or the file alone."""
+        """`file:line` of a key, `--set section.key` or a plugin's policy where it comes from there, or the file alone."""
         return self.source.place(where)
+
+    def folder(self, where: str) -> Path:
+        """Where a relative path in a key's value is looked up, besides the working directory."""
+        return self.folders.get(where, self.path.parent)
 
 
 def load(
@@ -85,54 +94,69 @@ def load(
 
     Args:
         path: the TOML file.
-        plugins: whose sections are understood.
+        plugins: whose sections are understood, and whose policies count.
         overrides: `section.key=value` texts that replace what the file says.
         chosen: by section, the keys that are the user's choice, in a file that has all defaults too (a run
-            directory's); None where everything in the file is.
+            directory's); None where everything in the file is. Such a file has what policies gave; of today's only
+            the locks count, on the keys of `overrides`.
 
     Raises:
-        ConfigError: the file cannot be read or is not TOML.
+        ConfigError: the file, or one that it extends, cannot be read or is not TOML.
+        PluginError: a plugin has failed to give its policy, or a configuration to extend.
         InvalidConfig: with one line for each problem.
     """
-    values, lines = toml.read(path)
+    layers = extends.read(path, plugins)
     models = CORE_SECTIONS | plugins.sections
     problems: list[Problem] = []
-    tables = _tables(values, models, problems)
-    overridden = _override(tables, overrides, problems)
-    source = Source(path, lines, overridden)
-    problems += [_unknown_section(name, models, plugins) for name in tables if name not in models]
+    said = _tables(extends.merged(layers), models, problems)
+    overridden = put(said, overrides, CORE_SECTIONS, problems)
+    problems += [_unknown_section(name, models, plugins) for name in said if name not in models]
+
+    def read(tables: Mapping[str, Mapping[str, Any]], unset: list[Problem]) -> Tables:
+        known = {name: table for name, table in tables.items() if name in models}
+        return {name: models[name].read(variables.expand(name, table, unset)) for name, table in known.items()}
+
+    rulings: list[Ruling] = []
+    if policy.asked(plugins) and (chosen is None or overridden):
+        rulings = policy.gather(plugins, models, read(said, []), problems)
+    if chosen is not None:
+        rulings = policy.only(rulings, overridden)
+    counting = policy.in_force(rulings, said, read(said, [])) if chosen is None and rulings else []
+    source = Source(path, layers, overridden, {ruling.where: ruling.blame for ruling in counting})
 
     unset: list[Problem] = []
-    given = {
-        name: models[name].read(variables.expand(name, table, unset))
-        for name, table in tables.items()
-        if name in models
-    }
+    written = policy.under(said, counting)
+    values = read(written, unset)
     problems += unset
-    if toml.is_too_deep(given):  # not the file, which was looked at: a text behind --set or in a variable was a table
+    if toml.is_too_deep(values):  # not a file, which was looked at: a text behind --set or in a variable was a table
         raise ConfigError("a value of --set or of an environment variable is nested too deeply")
-    for table in given.values():
+    for table in values.values():
         _notice_secrets(table)
-    in_force = given
-    if chosen is not None:
-        given = {
-            name: {key: value for key, value in table.items() if key in chosen.get(name, ())}
-            for name, table in given.items()
+    given = {
+        name: {
+            key: value
+            for key, value in table.items()
+            if key in said[name] and (chosen is None or key in chosen.get(name, ()))
         }
-    problems += contradictions(given)
-    effective = {**in_force, "run": _with_mlflow_names(in_force, problems)}
+        for name, table in values.items()
+        if name in said
+    }
+    reported = {problem.where for problem in unset}
+    broken = policy.violations(rulings, values, given, lambda tables: read(tables, []))
+    problems += [problem for problem in broken if problem.where not in reported]
+    problems += _contradictions(values if chosen is None else given, given)
+    effective = {**values, "run": _with_mlflow_names(values, problems)}
+    expected = {*said, *CORE_SECTIONS, *policy.asked(plugins)}
     parsed: dict[str, Section] = {}
     incomplete: dict[str, list[Problem]] = {}
-    reported = {problem.where for problem in unset}
     for name, model in models.items():
         try:
             parsed[name] = model.model_validate(effective.get(name, {}))
         except ValidationError as error:
             found = list(wording.problems(name, effective.get(name, {}), models, error))
-            if name in in_force or name in CORE_SECTIONS:
-                problems += [problem for problem in found if problem.where not in reported]
-            else:
-                incomplete[name] = found
+            here = [problem for problem in found if name in expected or problem.where in source.policies]
+            problems += [problem for problem in here if problem.where not in reported]
+            incomplete[name] = [problem for problem in found if problem not in here]
 
     if any(problem.severity == "error" for problem in problems):
         raise InvalidConfig(in_order(source, problems))
@@ -142,10 +166,25 @@ def load(
         sections=parsed,
         incomplete=incomplete,
         given=given,
-        written=tables,
+        written=written,
         source=source,
         overrides=tuple(overrides),
+        policies=tuple(rulings),
+        folders=_folders(source, said),
     )
+
+
+def _contradictions(values: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[Problem]:
+    """What cannot both be meant, whoever gave it; what has no effect is told only of what the user wrote."""
+    yield from (problem for problem in contradictions(values) if problem.severity == "error")
+    yield from (problem for problem in contradictions(given) if problem.severity == "warning")
+
+
+def _folders(source: Source, said: Mapping[str, Mapping[str, Any]]) -> dict[str, Path]:
+    """The folder of each key that stands in a file elsewhere than the configuration itself."""
+    keys = {f"{section}.{key}" for section, table in said.items() for key in table} - source.overridden
+    found = {where: layer.folder for where in keys if (layer := source.layer(where)) and layer.folder is not None}
+    return {where: folder for where, folder in sorted(found.items()) if folder != source.path.parent}
 
 
 def _notice_secrets(value: Any, key: str = "") -> None:
@@ -164,8 +203,8 @@ def _notice_secrets(value: Any, key: str = "") -> None:
 
 
 def in_order(source: Source, problems: Sequence[Problem]) -> list[str]:
-    """The problems as lines, in the order of the file."""
-    return [source.describe(problem) for problem in sorted(problems, key=lambda problem: source.line(problem.where))]
+    """The problems as lines, in the order of the files."""
+    return [source.describe(problem) for problem in sorted(problems, key=lambda problem: source.order(problem.where))]
 
 
 def _tables(values: Mapping[str, Any], models: Mapping[str, type[Section]], problems: list[Problem]) -> Tables:
@@ -184,37 +223,6 @@ def _tables(values: Mapping[str, Any], models: Mapping[str, type[Section]], prob
     return tables
 
 
-def _override(tables: Tables, overrides: Sequence[str], problems: list[Problem]) -> frozenset[str]:
-    """Put the values of `--set` in place; returns the keys that have one."""
-    targets = set()
-    for override in overrides:
-        target, equals, value = override.partition("=")
-        section, _, key = target.strip().partition(".")
-        section, key = section.strip(), key.strip()
-        if not (equals and section and key):
-            homes = [name for name, model in CORE_SECTIONS.items() if target.strip() in model.model_fields]
-            example = f"{homes[0]}.{target.strip()}=…" if homes else "fine_tuner.epochs=3"
-            message = f"--set {short(override)} is not of the form section.key=value"
-            problems.append(Problem("", message, f"Give all three, like --set {example}"))
-            continue
-        if not is_unicode(override):
-            problems.append(Problem("", f"--set {short(override)} has bytes that are no UTF-8", "Give it as UTF-8"))
-            continue
-        tables[section] = {**tables.get(section, {}), key: RawText(_unquoted(value))}
-        targets.add(f"{section}.{key}")
-    return frozenset(targets)
-
-
-def _unquoted(value: str) -> str:
-    r"""A text in TOML's quotes (`"a\n"`) without them; anything else as it is."""
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-        try:
-            return str(tomli.loads(f"value = {value}")["value"])
-        except tomli.TOMLDecodeError:
-            return value
-    return value
-
-
 def _unknown_section(name: str, models: Mapping[str, type[Section]], plugins: Plugins) -> Problem:
     record = plugins.get(name)
     if record is not None:
@@ -230,18 +238,17 @@ def _unknown_section(name: str, models: Mapping[str, type[Section]], plugins: Pl
     return Problem(name, message, fix)
 
 
-_RUN_NAMES = {"run_name": "name", "run_name_prefix": "name_prefix", "run_name_suffix": "name_suffix"}
-
-
-def _with_mlflow_names(given: Mapping[str, Mapping[str, Any]], problems: list[Problem]) -> dict[str, Any]:
+def _with_mlflow_names(values: Mapping[str, Mapping[str, Any]], problems: list[Problem]) -> dict[str, Any]:
     """The `[run]` table with `[mlflow] run_name*` filled in: they name the run too, whatever tracker is used."""
-    merged = dict(given.get("run", {}))
-    for old, new in _RUN_NAMES.items():
-        value = given.get("mlflow", {}).get(old)
+    merged = dict(values.get("run", {}))
+    refused = {problem.where for problem in problems}
+    for old, new in policy.RUN_NAMES.items():
+        value = values.get("mlflow", {}).get(old)
         if value in (None, ""):
             continue
-        if merged.get(new) not in (None, "", value):
-            message = f"run.{new} = {shown(merged[new])} and mlflow.{old} = {shown(value)} name the same thing"
-            problems.append(Problem(f"mlflow.{old}", message, "Remove one of them"))
+        where = f"mlflow.{old}"
+        if merged.get(new) not in (None, "", value) and where not in refused:
+            message = f"run.{new} = {shown(merged[new])} and {where} = {shown(value)} name the same thing"
+            problems.append(Problem(where, message, "Remove one of them"))
         merged[new] = value
     return merged

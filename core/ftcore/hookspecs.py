@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -31,6 +32,7 @@ from ftcore.contracts import (
     Job,
     Loader,
     Locator,
+    Policy,
     Reporter,
     Run,
     RunStatus,
@@ -69,6 +71,28 @@ def ftcore_settings() -> type[Section]:
 
     Called for every plugin when a configuration is read, also by `ftcore check` and `ftcore schema`.
     The section is named like the plugin's entry point.
+    """
+
+
+@hookspec(firstresult=True)
+def ftcore_base_config(name: str) -> Path | str:
+    """The configuration behind `extends = "<plugin>:<name>"`: the path of a TOML file, or TOML itself.
+
+    Called for the plugin named by the prefix, whenever such a configuration is read. It may extend others in turn.
+    Relative paths in a file are looked up from its folder too. Raises ConfigError where there is none of that name.
+    """
+
+
+@hookspec(firstresult=True)
+def ftcore_policy(settings: Any) -> Policy | None:
+    """Defaults for everybody, and the keys that are locked; None where there is nothing to say.
+
+    Called for every plugin whenever a configuration is read, before its values are checked, so `settings` is the
+    plugin's own section as the user wrote it, without what policies give. It must need no network, and answer the same
+    in every process of a run. What it gives is shown by `ftcore check` and written into the run's manifest.
+
+    A plugin with this hook has a part in every run: its `ftcore_check` and `ftcore_preflight`, which look for what the
+    organisation does not allow, are always asked, and that one of them fails stops the run.
     """
 
 

@@ -192,7 +192,7 @@ def _data(config: Config, plugins: Plugins) -> Iterator[Choice]:
         locator = getattr(config.fine_tuner, key)
         if locator is not None:
             _parse(config, key)
-            name, why = data_plugin(locator, config.path.parent)
+            name, why = data_plugin(locator, config.folder(f"fine_tuner.{key}"))
             plugins.require("data", name, f"{config.locate(f'fine_tuner.{key}')}: {key}'s data source")
             yield Choice("data", name, f"{key}: {why}")
 

@@ -52,19 +52,27 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     Raises:
         ConfigError: the file cannot be read, is not UTF-8, or is not TOML.
     """
-    text = _text(path)
+    return parse(_text(path), str(path))
+
+
+def parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """As `read`, from a text; messages call it `name`.
+
+    Raises:
+        ConfigError: it is not TOML.
+    """
     try:
         values = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
-        raise ConfigError(_syntax_message(path, text, error)) from None
+        raise ConfigError(_syntax_message(name, text, error)) from None
     except RecursionError:
-        raise _too_deep(path) from None
+        raise _too_deep(name) from None
     except ValueError:  # an integer longer than Python converts
         number = re.search(r"[0-9_]{1000,}", text)
         line = text.count("\n", 0, number.start()) + 1 if number else 1
-        raise ConfigError(f"{path}:{line}: the number has too many digits to be meant") from None
+        raise ConfigError(f"{name}:{line}: the number has too many digits to be meant") from None
     if is_too_deep(values):
-        raise _too_deep(path)
+        raise _too_deep(name)
     return values, key_lines(text)
 
 
@@ -87,8 +95,8 @@ def _text(path: Path) -> str:
         ) from None
 
 
-def _too_deep(path: Path) -> ConfigError:
-    return ConfigError(f"{path} is nested too deeply", fix="A configuration has sections, and keys in them")
+def _too_deep(name: str) -> ConfigError:
+    return ConfigError(f"{name} is nested too deeply", fix="A configuration has sections, and keys in them")
 
 
 def is_too_deep(values: Any) -> bool:
@@ -106,7 +114,7 @@ def _depth(values: Any) -> int:
     return deepest
 
 
-def _syntax_message(path: Path, text: str, error: tomli.TOMLDecodeError) -> str:
+def _syntax_message(name: str, text: str, error: tomli.TOMLDecodeError) -> str:
     number, column = error.lineno, error.colno
     twice = _TWICE.fullmatch(error.msg)
     reason = _PLAIN.get(error.msg, error.msg[:1].lower() + error.msg[1:])
@@ -120,7 +128,7 @@ def _syntax_message(path: Path, text: str, error: tomli.TOMLDecodeError) -> str:
     start = max(0, column - _SHOWN // 2) if len(line) > _SHOWN else 0
     shown = "…" * bool(start) + line[start : start + _SHOWN].strip() + "…" * (len(line) > start + _SHOWN)
     shown = "".join(char if char.isprintable() else "�" for char in shown)
-    return f"{path}:{number}:{column}: not valid TOML: {reason}" + (f". The line is: {shown}" if shown else "")
+    return f"{name}:{number}:{column}: not valid TOML: {reason}" + (f". The line is: {shown}" if shown else "")
 
 
 def _open_quote(text: str) -> tuple[int, int] | None:

@@ -21,7 +21,7 @@ def expand(section: str, table: Mapping[str, Any], problems: list[Problem]) -> d
 
     def inside(where: str, value: Any) -> Any:
         if isinstance(value, str) and "${" in value:
-            return _text(where, value, problems)
+            return replaced(where, value, problems)
         if isinstance(value, list):
             return [inside(where, item) for item in value]
         if isinstance(value, dict):
@@ -31,7 +31,9 @@ def expand(section: str, table: Mapping[str, Any], problems: list[Problem]) -> d
     return {key: inside(f"{section}.{key}", value) for key, value in table.items()}
 
 
-def _text(where: str, text: str, problems: list[Problem]) -> str:
+def replaced(where: str, text: str, problems: list[Problem]) -> str:
+    """The text with its variables replaced; what cannot be replaced is added to the problems."""
+
     def substitute(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"]
         if match["escaped"]:
@@ -53,6 +55,11 @@ def _text(where: str, text: str, problems: list[Problem]) -> str:
         # As in a shell, `:-` also replaces a variable that is set and empty.
         return default if default is not None and not value else value or ""
 
-    replaced = _VARIABLE.sub(substitute, text)
+    result = _VARIABLE.sub(substitute, text)
     from_environment = any(found["name"] for found in _VARIABLE.finditer(text))
-    return RawText(replaced) if from_environment or isinstance(text, RawText) else replaced
+    return RawText(result) if from_environment or isinstance(text, RawText) else result
+
+
+def names(text: str) -> list[str]:
+    """The variables that a text reads, in their order."""
+    return list(dict.fromkeys(found["name"] for found in _VARIABLE.finditer(text) if found["name"]))

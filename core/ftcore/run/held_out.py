@@ -34,7 +34,7 @@ class HeldOutRows:
 
     def source(self) -> str:
         source = self.stages.model_source()
-        beside = self.config.path.parent / source
+        beside = self.config.folder("fine_tuner.base_model_id") / source
         # A folder that was named from where the run was started, which is often where its configuration lies.
         return str(beside) if not Path(source).exists() and beside.exists() else source
 

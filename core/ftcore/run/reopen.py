@@ -50,7 +50,8 @@ def reopen(folder: Path, plugins: Plugins, overrides: Sequence[str] = (), *, exc
     config = load(path, plugins, overrides, chosen)
     if "config_dir" in facts:
         # Paths in it are relative to the file that the run was started with.
-        config = replace(config, path=Path(facts["config_dir"]) / facts["config_file"])
+        folders = {where: Path(folder) for where, folder in facts.get("config_folders", {}).items()}
+        config = replace(config, path=Path(facts["config_dir"]) / facts["config_file"], folders=folders)
     selected = [Choice(**choice) for choice in facts.get("stages", ())]
     active = runs.enter(config, folder, Lock(folder) if exclusively else None)
     return Reopened(active, config, plugins, Stages(config, plugins, selected))

@@ -58,7 +58,7 @@ def _prepare(model: Any, run: Path) -> None:
 def _sections(plugins: Plugins, run: Path) -> dict[str, Any]:
     path = run / "config.toml"
     try:
-        config = read_config(path, plugins) if path.is_file() else None
+        config = read_config(path, plugins, chosen={}) if path.is_file() else None
     except FtcoreError:
         config = None  # of a run with other plugins, or with secrets that are not there: no reason not to answer
     if config is not None:

@@ -83,7 +83,7 @@ class Stages:
         """The chosen loader, for another model."""
         (name,) = self.names("loader")
         if model.chat_template is not None:
-            template = templates.located(model.chat_template, self._config.path.parent)
+            template = templates.located(model.chat_template, self._config.folder("fine_tuner.chat_template"))
             model = model.model_copy(update={"chat_template": template})
         return self._make(  # type: ignore[no-any-return]
             Loader, "ftcore_make_loader", name, run=run, source=source, model=model, lora=lora
@@ -114,13 +114,14 @@ class Stages:
         return None if locator is None else self._dataset(run, locator, "validation")
 
     def _dataset(self, run: Run, locator: str, purpose: Any) -> Any:
-        name, _ = selection.data_plugin(locator, self._config.path.parent)
+        folder = self._config.folder(f"fine_tuner.{purpose}_data_id")
+        name, _ = selection.data_plugin(locator, folder)
         request = DataRequest(
             locator=locators.parse(locator),
             purpose=purpose,
             num_proc=self._config.fine_tuner.dataset_num_proc,
             seed=run.seed,
-            base_dir=self._config.path.parent,
+            base_dir=folder,
         )
         rows = self._plugins.call("ftcore_load_dataset", name, request=request, settings=self._section(name))
         if not hasattr(rows, "column_names") or not hasattr(rows, "__len__"):

@@ -36,6 +36,12 @@ def contradictions(given: Tables) -> Iterator[Problem]:
         yield _no_effect("system_prompt_column", "system_prompt_override_text replaces it in every row")
 
 
+def excluded(own: Mapping[str, Any]) -> frozenset[str]:
+    """The keys of `[fine_tuner]` that cannot be on beside what is on here."""
+    pairs = [*((first, second) for first, second, _ in _EXCLUSIVE), *((second, first) for first, second, _ in _EXCLUSIVE)]
+    return frozenset(off for on, off in pairs if _is_on(own, on))
+
+
 def _exclusive(own: Mapping[str, Any]) -> Iterator[Problem]:
     for first, second, why in _EXCLUSIVE:
         if _is_on(own, first) and _is_on(own, second):
