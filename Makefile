@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadgroup
 
-.PHONY: demo test fast lint bench clean
+.PHONY: demo test fast lint docs docs-serve bench clean
 
 demo: $(VENV)/.can-train
 	$(BIN)/ftcore run examples/quickstart/config.toml
@@ -45,9 +45,19 @@ $(VENV)-unsloth/.can-test: $(VENV)/.can-test tests/with_unsloth/environment.py
 	$(BIN)/python tests/with_unsloth/environment.py $(VENV)-unsloth
 	touch $@
 
+# The documentation as a site in site/; a dead link or anchor is an error.
+docs: $(VENV)/.can-test
+	$(BIN)/python docs/generate.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+# The same at http://127.0.0.1:8000, built again whenever a page changes.
+docs-serve: $(VENV)/.can-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
+
 # About an hour on two quiet cores; BENCH="--only startup --rounds 5" measures less.
 bench: $(VENV)-unsloth/.can-test
 	$(VENV)-unsloth/bin/python benchmarks/run.py $(BENCH)
 
 clean:
-	rm -rf $(VENV) $(VENV)-unsloth build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-unsloth build dist site *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,13 +1,15 @@
-"""Writes `configuration.md` and `hooks.md` from the docstrings in the code.
+"""Writes `configuration.md` and `hooks.md` from the docstrings in the code, and `life.md` with its drawing.
 
-python docs/generate.py           write both
+python docs/generate.py           write them
 python docs/generate.py --check   exit with 1 where one of them is not current
 """
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,20 @@ from ftcore.settings.base import Section
 from ftcore.settings.fine_tuner import CONCERNS
 
 DOCS = Path(__file__).parent
+
+
+def _beside(name: str) -> Any:
+    """A module in this folder, which is no package and on no path."""
+    specification = importlib.util.spec_from_file_location(f"ftcore_docs_{name}", DOCS / f"{name}.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module  # dataclasses look their module up
+    specification.loader.exec_module(module)
+    return module
+
+
+life = _beside("life")
 
 # Configuration
 
@@ -146,23 +162,20 @@ _EXIT_CODES_HEAD = """# Exit codes
 
 # Hooks
 
-_LAUNCHING = "the process that launches"
-_PROCESS = {
-    "ftcore_settings": "every process that reads a configuration",
-    "ftcore_check": _LAUNCHING,
-    "ftcore_bid": "the process that launches (stage `loader`) and the one that trains (stage `formatter`)",
-    "ftcore_name_run": _LAUNCHING,
-    "ftcore_launch": _LAUNCHING,
-    "ftcore_register_commands": "the process of the command",
-}
+_WHENEVER = "every process that reads a configuration"
+_PROCESS = dict.fromkeys(("ftcore_settings", "ftcore_base_config", "ftcore_policy"), _WHENEVER)
 
 
 def hooks() -> str:
     """The text of `hooks.md`."""
     parts = [_HOOKS_HEAD]
     for name, specification in SPECIFICATIONS.items():
-        parts += [f"## {signature(name)}", _facts(name, specification.ftcore_spec["firstresult"])]
-        parts.append(inspect.cleandoc(specification.__doc__))
+        parts += [
+            f'<a id="{name}"></a>',
+            f"## {signature(name)}",
+            _facts(name, specification.ftcore_spec["firstresult"]),
+        ]
+        parts.append(_listed(inspect.cleandoc(specification.__doc__)))
     parts.append(_TYPES_HEAD)
     for name, kind in vars(contracts).items():
         if inspect.isclass(kind) and kind.__module__ == contracts.__name__:
@@ -184,21 +197,29 @@ def _signature(function: Any) -> str:
 
 
 def _facts(name: str, one_answer: bool) -> str:
-    stage = STAGE_OF_HOOK.get(name)
-    if name == "ftcore_name_run":
-        asked = "Stage: `namer`. Asked: one plugin after the other, until one answers"
-    elif stage:
-        asked = f"Stage: `{stage}`. Asked: the plugin that the configuration selects"
-    else:
-        asked = "Asked: every plugin"
+    stage = f"Stage: `{STAGE_OF_HOOK[name]}`. " if name in STAGE_OF_HOOK else ""
     answers_nothing = inspect.signature(SPECIFICATIONS[name]).return_annotation == "None"
-    collects = "" if one_answer or answers_nothing else ", whose answers are collected"
-    return f"{asked}{collects}. Process: {_PROCESS.get(name, 'the process that trains')}."
+    collects = "" if one_answer or answers_nothing else "; all answers are collected"
+    return f"{stage}Asked: {life.asked(name)}{collects}. Process: {_PROCESS.get(name, life.place(name))}."
+
+
+def _listed(doc: str) -> str:
+    """A docstring whose sections (`Attributes:`, `Raises:`) are lists."""
+    found: list[str] = []
+    for line in doc.splitlines():
+        if re.fullmatch("Attributes:|Args:|Raises:", line):
+            found += [line, ""]
+        elif entry := re.fullmatch(r" {4}([\w, ]+): (.*)", line):
+            names = ", ".join(f"`{name}`" for name in entry[1].split(", "))
+            found.append(f"- {names}: {entry[2]}")
+        else:
+            found.append(re.sub("^ {8}", "  ", line))
+    return "\n".join(found)
 
 
 def _type(kind: type) -> Iterator[str]:
     if not (kind.__doc__ or "").startswith(f"{kind.__name__}("):  # the one that dataclasses make up
-        yield inspect.cleandoc(kind.__doc__ or "").replace("Attributes:\n    ", "Attributes:\n\n    ")
+        yield _listed(inspect.cleandoc(kind.__doc__ or ""))
     members = {name: value for name, value in vars(kind).items() if not name.startswith("_") or name == "__call__"}
     lines = []
     for name, value in members.items():
@@ -231,15 +252,13 @@ are no keywords. A wrapper (`@hookimpl(wrapper=True)`) runs around every call of
 An error that a user can cause is raised as one of `ftcore.errors`; anything else is reported with the plugin's name,
 distribution and version.
 
-In the order of a run: settings, check, bid (loader), name_run, launch, run_started, resolve_model, make_loader (tokenizer),
-load_dataset, bid and make_formatter, make_trainer (examples, audit), make_loader's model, make_reporter, fit, save,
-run_finished or run_failed."""
+[The life of a run](life.md) shows when each of them is called."""
 
 _TYPES_HEAD = """# Types
 
 What the hooks take and return; all in `ftcore.contracts`, which imports nothing heavy."""
 
-PAGES = {"configuration.md": configuration, "hooks.md": hooks}
+PAGES = {"configuration.md": configuration, "hooks.md": hooks, "life.md": life.page, "life.svg": life.drawing}
 
 
 def main(arguments: list[str]) -> int:
