@@ -22,7 +22,7 @@ from typing import Any
 
 from report import RESULTS, write_page
 from suite import machine
-from suite.contests import Scale
+from suite.contests import TRAINERS, Scale
 from suite.items import ITEMS
 from suite.workload import smollm2, tiny
 
@@ -52,16 +52,45 @@ def main() -> None:
         print("unsloth is not installed: its contestants are left out (make bench has them)", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="ftcore-bench-data-") as name:
         data = Path(name)
-        if given.quick:
-            scale = Scale(1, given.threads, tiny(data / "model"), 1024, 16, 16, 40, (20, 40))
-        else:
-            scale = Scale(
-                given.rounds, given.threads, smollm2(), 512, 32, 64, 7473, (1_000, 10_000, 100_000, 1_000_000)
-            )
+        scale = quick(given.threads, tiny(data / "model")) if given.quick else whole(given.rounds, given.threads)
         for item in given.items:
             measure(item, scale, data, given.out or RESULTS, append=given.append)
     if given.out is None:
         print("wrote", write_page())
+
+
+def whole(rounds: int, threads: int) -> Scale:
+    """What the results are measured with."""
+    return Scale(
+        rounds,
+        threads,
+        smollm2(),
+        max_length=512,
+        forms=((False, False), (False, True), (True, False), (True, True)),
+        processes=(1, 2),
+        commands=TRAINERS,
+        training_rows=32,
+        command_rows=64,
+        preparation_rows=7473,
+        scaling_rows=(1_000, 10_000, 100_000, 1_000_000),
+    )
+
+
+def quick(threads: int, model: Path) -> Scale:
+    """As little as shows that each contestant can do each job."""
+    return Scale(
+        1,
+        threads,
+        model,
+        max_length=1024,
+        forms=((True, True),),
+        processes=(2,),
+        commands=("ftcore (transformers)", "TRL script"),
+        training_rows=16,
+        command_rows=16,
+        preparation_rows=40,
+        scaling_rows=(20, 40),
+    )
 
 
 def measure(item: str, scale: Scale, data: Path, out: Path, append: bool = False) -> None:

