@@ -33,7 +33,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(ftcore_built: Any) -> Non
         path.relative_to(ROOT / home).as_posix()
         for home in ("core", "plugins")
         for path in (ROOT / home).rglob("*")
-        if path.name == "py.typed" or path.suffix in (".py", ".jinja", ".css", ".js")
+        if path.name == "py.typed" or path.suffix in (".py", ".jinja", ".css", ".js", ".in")
     }
     with zipfile.ZipFile(ftcore_built.wheel) as wheel:
         packed = {name for name in wheel.namelist() if ".dist-info/" not in name}

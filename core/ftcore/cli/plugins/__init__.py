@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ftcore.cli.plugins.list import show
+from ftcore.cli.plugins.new import new
 from ftcore.cli.plugins.why import why
 
 
@@ -16,4 +17,5 @@ def plugins(ctx: click.Context) -> None:
         show()
 
 
+plugins.add_command(new)
 plugins.add_command(why)
