@@ -229,8 +229,8 @@ class _Tee(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
+        self._shown.write(text)  # first: click finds out by an error whether a stream wants bytes
         self._kept.append(text)
-        self._shown.write(text)
         return len(text)
 
     def flush(self) -> None:
