@@ -245,9 +245,9 @@ def _step_in_words(number: int, step: Step) -> str:
 
 # The drawing: what ftcore does on the left, whom it asks on the right.
 
-_WIDTH = 860
+_WIDTH = 722
 _LEFT, _LEFT_WIDTH = 40, 372
-_RIGHT, _RIGHT_WIDTH = 436, 404
+_RIGHT, _RIGHT_WIDTH = 436, 270
 _LINE, _CALL = 18, 46
 _LETTERS = 52  # of a line of text on the left
 

@@ -1,0 +1,146 @@
+"""The how-to of each kind: its plugin is installed, and its configuration run, as the page says."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import tomli
+from doc_pages import HOW_TO, commands, snippets
+
+from ftcore.testing import check_plugin
+from ftcore.testing.installed import distribution
+from ftcore.testing.project import FILLED_IN, ROWS, Project
+
+pytest.importorskip("transformers")
+
+
+def ran(project: Project) -> Path:
+    """The directory of the only run, which has finished."""
+    (run,) = project.runs()
+    assert run.manifest["status"] == "finished"
+    return run.path
+
+
+def data(project: Project) -> None:
+    assert json.loads((ran(project) / "manifest.json").read_text())["data"]["rows"] == 2
+
+
+def formatter(project: Project) -> None:
+    shown = project.ftcore("preview", "config.toml").output
+    assert "You translate English into German." in shown
+
+
+def loader(project: Project) -> None:
+    config = json.loads((ran(project) / "model" / "adapter_config.json").read_text())
+    assert sorted(config["target_modules"]) == ["k_proj", "o_proj", "q_proj", "v_proj"]
+
+
+def trainer(project: Project) -> None:
+    metrics = json.loads((ran(project) / "manifest.json").read_text())["metrics"]
+    assert metrics["eval_loss"] < metrics["eval_loss_before"] if "eval_loss_before" in metrics else metrics["eval_loss"]
+
+
+def reporter(project: Project) -> None:
+    ran(project)
+    with contextlib.closing(sqlite3.connect(project.path / "all-runs.db")) as database:
+        assert database.execute("SELECT run, status FROM runs").fetchall() == [("support-0.1", "finished")]
+        assert database.execute("SELECT count(*) FROM metrics WHERE name = 'loss'").fetchone()[0] >= 1
+
+
+def saver(project: Project) -> None:
+    ran(project)
+    assert (project.path / "shelf" / "support-0.1" / "adapter_model.safetensors").exists()
+
+
+def namer(project: Project) -> None:
+    assert ran(project).name.startswith("model-r4-")
+
+
+def launcher(project: Project) -> None:
+    assert "launcher   nice -n 5 " in (ran(project) / "run.log").read_text()
+
+
+OUTCOMES: dict[str, Callable[[Project], None]] = {
+    found.__name__: found for found in (data, formatter, loader, trainer, reporter, saver, namer, launcher)
+}
+"""What has happened when a page's commands have run."""
+
+
+@pytest.fixture
+def project(tmp_path: Path, ftcore_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A folder that has what a reader of the page has: data of his own, a folder of models, a shelf."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.setenv("FTCORE_CACHE", str(tmp_path / "cache"))
+    project = Project(folder, lambda: ftcore_model)
+    project.data(ROWS)
+    project.data(ROWS[:2], "validation.jsonl")
+    (folder / "shelf").mkdir()
+    (folder / "models").mkdir()
+    (folder / "models" / "support-base").symlink_to(ftcore_model)
+    before = set(sys.modules)
+    yield project
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def test_there_is_one_for_each_kind() -> None:
+    assert sorted(page.stem for page in HOW_TO) == sorted(OUTCOMES)
+
+
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
+def test_it_works(page: Path, project: Project, ftcore_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = installed(page, project, monkeypatch)
+    tiny = [part for value in overrides(page, ftcore_model) for part in ("--set", value)]
+    typed = [words[1:] for words in commands(page) if words[:1] == ["ftcore"]]
+    assert ["run", "config.toml"] in typed
+    for words in typed:
+        configured = tiny if "config.toml" in words else []
+        done = project.ftcore(*words, *configured)
+        assert done.exit_code == 0, f"ftcore {' '.join(words)}\n{done.output}"
+        if words[:2] == ["plugins", "why"]:
+            assert f" {name} " in done.output
+    OUTCOMES[page.stem](project)
+
+
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
+def test_it_keeps_the_contract(page: Path, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = installed(page, project, monkeypatch)
+    monkeypatch.chdir(project.path)
+    check_plugin(name)
+
+
+def installed(page: Path, project: Project, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Write the files of a page, and install its plugin; the plugin's name."""
+    files = {snippet.title: snippet.body for snippet in snippets(page) if snippet.title}
+    for title, body in files.items():
+        (project.path / title).write_text(body, encoding="utf-8")
+    (entry_points,) = (tomli.loads(files["pyproject.toml"])["project"]["entry-points"]["ftcore"],)
+    ((name, module),) = entry_points.items()
+    site = project.path.parent / "site"
+    distribution(site, f"ftcore-{name}", entry_points)
+    (site / f"{module}.py").write_text(files[f"{module}.py"], encoding="utf-8")
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", str(site))  # for a job in a process of its own
+    importlib.invalidate_caches()
+    return name
+
+
+def overrides(page: Path, model: Path) -> list[str]:
+    """What makes the page's run a tiny one."""
+    (text,) = (snippet.body for snippet in snippets(page) if snippet.title == "config.toml")
+    given = tomli.loads(text)
+    values = {key: value for key, value in FILLED_IN["fine_tuner"].items() if key not in given["fine_tuner"]}
+    values |= {"epochs": 2} if page.stem == "trainer" else {}
+    if not given["fine_tuner"]["base_model_id"].startswith("store:"):
+        values["base_model_id"] = str(model)
+    tables = [f"fine_tuner.{key}={json.dumps(value)}" for key, value in values.items()]
+    return tables + ([] if "loader" in given.get("stages", {}) else ["stages.loader=transformers"])
