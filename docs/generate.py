@@ -60,7 +60,7 @@ def configuration() -> str:
         if record is not None and record.distribution == "ftcore":
             served = ", ".join(f"`{stage}`" for stage in record.stages) or "no stage"
             free = changeable(name, model, bool(set(record.stages) & set(LEARNING_STAGES)))
-            parts += [f"## `[{name}]`", f"{_doc(model)} The plugin serves {served}.", *_keys(model, name, free)]
+            parts += [f"### `[{name}]`", f"{_doc(model)} The plugin serves {served}.", *_keys(model, name, free)]
     parts += [_EXIT_CODES_HEAD, "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())]
     return "\n\n".join(parts).replace("|---|---|\n\n", "|---|---|\n") + "\n"
 
@@ -141,6 +141,11 @@ loading anything heavy; `ftcore schema` prints its JSON Schema for editors.
 - `${NAME}` in a text is replaced by the environment variable, `${NAME:-default}` by the default where the variable is not
   set or empty. A variable that is not set is an error. The result takes the type of its key: `rank = "${RANK}"` is a
   number. A `${` that is meant as it stands is written `$${`.
+- `extends = "base.toml"`, above the first section, builds a file on another one, or on a list of them; `"plugin:name"` is a
+  configuration that a plugin has. What a file says wins over what it extends, later ones of a list over earlier ones;
+  tables merge key by key, lists are replaced. The path is relative to the file that it stands in.
+- Plugins may give values for everybody, and lock them: see [defaults for an organisation](organisations.md).
+- `ftcore check config.toml --origins` shows every value in force and where it comes from, `--json` for programs.
 - `--set section.key=value` on the command line replaces a value of the file, as often as you like; the last one wins.
   Values are read like variables: `--set fine_tuner.rank=8`, `--set 'fine_tuner.report_to=["mlflow", "wandb"]'`,
   `--set run.name=0.1` (a text, as the key is one). TOML's quotes may be used where blanks or line ends matter:
@@ -149,13 +154,14 @@ loading anything heavy; `ftcore schema` prints its JSON Schema for editors.
   variables, and passwords in URLs, are masked in everything that ftcore shows or writes.
 - A run that goes on (`ftcore run --resume`) must have the same settings, but for the keys marked "may change on resume":
   what is learned does not depend on those. See [what happens when something fails](reliability.md).
-- Relative paths of data are looked up from the folder where the command is started, then from the file's folder."""
+- Relative paths of data and of chat templates are looked up from the folder where the command is started, then from the
+  folder of the file in which they stand."""
 
-_PLUGIN_SECTIONS_HEAD = """# Sections of the built-in plugins
+_PLUGIN_SECTIONS_HEAD = """## Sections of the built-in plugins
 
 A plugin's section has the plugin's name. One whose plugin has no part in the run gives a warning."""
 
-_EXIT_CODES_HEAD = """# Exit codes
+_EXIT_CODES_HEAD = """## Exit codes
 
 | code | meaning |
 |---|---|"""
@@ -179,7 +185,7 @@ def hooks() -> str:
     parts.append(_TYPES_HEAD)
     for name, kind in vars(contracts).items():
         if inspect.isclass(kind) and kind.__module__ == contracts.__name__:
-            parts += [f"## {name}", *_type(kind)]
+            parts += [f"### {name}", *_type(kind)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -254,7 +260,7 @@ distribution and version.
 
 [The life of a run](life.md) shows when each of them is called."""
 
-_TYPES_HEAD = """# Types
+_TYPES_HEAD = """## Types
 
 What the hooks take and return; all in `ftcore.contracts`, which imports nothing heavy."""
 

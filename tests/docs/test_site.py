@@ -84,6 +84,12 @@ def test_every_page_is_in_the_navigation() -> None:
     assert {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")} <= shown
 
 
+def test_a_page_has_one_title(site: Path) -> None:
+    """The list of a page's contents leaves out what stands below a second one."""
+    titles = {page: page.read_text(encoding="utf-8").count("<h1") for page in site.rglob("*.html")}
+    assert [page.name for page, count in titles.items() if count != 1] == []
+
+
 def test_pages_from_outside_of_the_folder_are_there(site: Path) -> None:
     examples = [readme.parent.name for readme in ROOT.glob("examples/*/README.md")]
     assert examples
