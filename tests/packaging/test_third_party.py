@@ -1,6 +1,6 @@
 """A third party's wheel replaces the stages of a run, one after the other, each by the configuration alone.
 
-The plugin is examples/acme-ftcore. What each test looks for can only come from it.
+The plugin is examples/acme-ftcore. What each test looks for can only come from it; its own tests run in tests/examples.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from typing import Any
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clean"), pytest.mark.timeout(1800)]
-
-ACME = Path(__file__).parents[2] / "examples" / "acme-ftcore"
 
 CONFIG = """
 [fine_tuner]
@@ -108,23 +106,6 @@ def workplace(acme_environment: Any, model: Path, tmp_path: Path) -> Workplace:
 def targets(run: Path) -> set[str]:
     adapter = json.loads((run / "model" / "adapter_config.json").read_text(encoding="utf-8"))
     return set(adapter["target_modules"])
-
-
-def test_its_own_tests_pass_against_the_wheel(acme_environment: Any, tmp_path: Path) -> None:
-    for name in ("tests", "README.md", "pyproject.toml"):
-        copy = shutil.copytree if (ACME / name).is_dir() else shutil.copy
-        copy(ACME / name, tmp_path / name)
-    done = acme_environment.run(tmp_path, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
-    assert done.returncode == 0, done.stdout
-    assert re.search(r"\d+ passed", done.stdout)
-
-
-def test_it_is_listed_with_all_that_it_serves(workplace: Workplace) -> None:
-    output = workplace.environment.ftcore(workplace.folder, "plugins")
-    (row,) = [line for line in output.splitlines() if line.startswith("acme ")]
-    assert re.split(r"\s{2,}", row)[:4] == ["acme", "acme-ftcore", "1.0.0", "ok"]
-    for stage in ("launcher", "loader", "formatter", "trainer", "saver", "reporter", "data", "model", "namer"):
-        assert stage in row
 
 
 def test_unasked_it_changes_nothing(workplace: Workplace) -> None:
