@@ -64,7 +64,7 @@ def _unusable(name: str) -> str:
     if name in discovery.RESERVED | CORE_SECTIONS.keys():
         return "the name means something else in a configuration"
     if not 2 <= len(name) <= LONGEST:
-        return f"it has {len(name)} characters, and an id's prefix has 2 to {LONGEST}"
+        return f"the prefix of an id has 2 to {LONGEST} characters"
     if re.match(r"ftcore[-_]", name):
         return "the package is called ftcore-NAME anyway"
     if not _NAME.fullmatch(name):
