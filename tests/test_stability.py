@@ -157,13 +157,14 @@ def test_what_goes_away_is_said_at_the_plugins_line(install: Any, ftcore: Any, t
         f"{module}:9: the argument started_at of ftcore_name_run goes away in ftcore 2.0 (deprecated since 1.2): "
         "use run.started_at",
     )
-    assert {(warning.filename, warning.lineno) for warning in warned} == {(str(module), line) for line in (2, 5, 9)}
+    places = {(warning.filename, warning.lineno) for warning in warned}
+    assert places >= {(str(module), line) for line in (2, 5, 9)}  # and those of built-in plugins that do the same
 
     (tmp_path / "data.jsonl").write_text('{"question": "a", "answer": "b"}\n', encoding="utf-8")
     config = tmp_path / "config.toml"
     config.write_text('[fine_tuner]\nbase_model_id = "m"\ntraining_data_id = "data.jsonl"\n', encoding="utf-8")
     outcome = ftcore("check", str(config))
-    said = [line for line in (outcome.out + outcome.err).splitlines() if "goes away" in line]
+    said = [line for line in (outcome.out + outcome.err).splitlines() if str(module) in line]
     expected = sorted(f"warning: plugin 'acme' (acme-ftcore 1.2.3): {line}" for line in record.outdated)
     assert (outcome.code, sorted(said)) == (0, expected)
     assert f"acme is outdated: {record.outdated[0]}" in ftcore("plugins").out
@@ -188,7 +189,7 @@ def test_other_warnings_are_not_swallowed() -> None:
 
 
 def test_a_name_that_never_was_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="has no attribute .Bit."):
+    with pytest.raises(AttributeError, match=r"has no attribute .Bit."):
         renamed_names("ftcore.contracts", {})("Bit")
 
 

@@ -106,7 +106,9 @@ def _exported(tree: ast.Module) -> set[str] | None:
 
 
 def _is_public(name: str, exported: set[str] | None) -> bool:
-    return name in exported if exported is not None else not name.startswith("_")
+    if exported is not None:
+        return name in exported
+    return not name.startswith(("_", "pytest_"))  # pytest's own hooks are called by pytest
 
 
 _SHOWN_ELSEWHERE = ("model_config", "may_change")  # how a section is read and resumed, which its own tests look at
