@@ -52,6 +52,8 @@ def _inline(value: Any, definitions: dict[str, Any]) -> Any:
 
 
 _ABOUT = ("title", "description", "default", "examples", "deprecated")
+_NO_TEXT = ("integer", "number", "boolean", "array", "object")
+_NULL = {"const": "null"}
 
 
 def _as_toml(field: dict[str, Any]) -> dict[str, Any]:
@@ -60,8 +62,26 @@ def _as_toml(field: dict[str, Any]) -> dict[str, Any]:
         about["default"] = "null"
     rule = {key: value for key, value in field.items() if key not in _ABOUT}
     options = rule["anyOf"] if rule.keys() == {"anyOf"} else [rule]
-    options = [{"const": "null"} if option == {"type": "null"} else option for option in options]
-    takes_any_text = any(option == {"type": "string"} for option in options)
-    if not takes_any_text and rule:
+    options = [_NULL if option == {"type": "null"} else option for option in options]
+    if any(_takes_any_text(option) for option in options):
+        options = [option for option in options if option != _NULL]
+    elif len(options) == 1 and rule.get("type") in _NO_TEXT:
+        # taplo offers a key once for each option of anyOf; a pattern says nothing about what is no text.
+        return {**about, **rule, "type": [rule["type"], "string"], "pattern": _REFERENCE["pattern"]}
+    elif rule:
         options = [*options, _REFERENCE]
-    return {**about, **(options[0] if len(options) == 1 else {"anyOf": options})}
+    if len(options) == 1:
+        return {**about, **options[0]}
+    # Behind a key that it completes, taplo shows what the first option says about itself, and above a key that is
+    # there what all of them and the field say: so it is not shown what the field says.
+    first = {key: value for key, value in about.items() if key in ("description", "default")}
+    return {**about, "x-taplo": {"docs": {"main": ""}}, "anyOf": [{**first, **options[0]}, *options[1:]]}
+
+
+def _takes_any_text(option: dict[str, Any]) -> bool:
+    """Whether `${A}` and "null" are among its texts, so that they need not be allowed for."""
+    return (
+        option.get("type") == "string"
+        and option.keys() <= {"type", "minLength", "maxLength"}
+        and (option.get("minLength", 0) <= len("${A}") and option.get("maxLength", 4096) >= 4096)
+    )
