@@ -5,13 +5,15 @@ Every pytest session in such an environment imports this module: it imports pyte
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from ftcore.testing.conformance.setup import PluginSetup
     from ftcore.testing.hub import FakeHub
     from ftcore.testing.memory_reporter import MemoryReporter
     from ftcore.testing.project import Project
@@ -61,11 +63,57 @@ def ftcore_reporter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryRe
 
 @pytest.fixture
 def ftcore_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    """A Hugging Face Hub on loopback, with a token of the user `ada` in the environment."""
+    """A Hugging Face Hub on loopback; the environment has its address, and a token of the user `ada`."""
     from ftcore.testing.hub import FakeHub
 
     with FakeHub() as hub:
         token = hub.add_token("hf_WriteTokenOfAda0123456789", user="ada")
         for name, value in {**hub.environment(token), "HF_HOME": str(tmp_path / "hf-home")}.items():
             monkeypatch.setenv(name, value)
+        if importlib.util.find_spec("huggingface_hub"):
+            # It reads the environment when it is imported, which another test may have done.
+            import huggingface_hub.constants as constants
+
+            monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+            monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         yield hub
+
+
+@pytest.fixture
+def ftcore_conformance() -> PluginSetup | Mapping[str, PluginSetup] | None:
+    """What a plugin needs to be tried by `--ftcore-plugin`: a `PluginSetup`, or several by the plugins' names.
+
+    Define it in your `conftest.py`. None takes the table `[tool.ftcore.conformance.NAME]` of `pyproject.toml`.
+    """
+    return None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--ftcore-plugin` and `--ftcore-kind`."""
+    group = parser.getgroup("ftcore", "plugins of ftcore")
+    group.addoption(
+        "--ftcore-plugin",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="hold an installed plugin of ftcore against the contract: one test for each rule (may be repeated)",
+    )
+    group.addoption(
+        "--ftcore-kind",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="look at it as this kind, instead of what its hooks serve (may be repeated)",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Add the rules, before `-k` and others choose among the tests."""
+    if names := config.getoption("ftcore_plugin"):
+        from ftcore.testing.conformance import items as rules
+
+        found = rules.items(session, names, config.getoption("ftcore_kind"))
+        items += found
+        config.hook.pytest_collectreport(report=pytest.CollectReport("ftcore-plugin", "passed", None, list(found)))

@@ -18,7 +18,7 @@ class PluginSetup:
         data: of a data source: an id of data that are there, with the prefix, e.g. "acme:tickets".
         missing: of a data source: an id of its own of data that are not there.
         large: of a data source that streams: an id of at least 100,000 rows.
-        model: of a model source: an id of a model that is there; of a loader: the folder, file or Hub id that it reads.
+        model: of a model source or a loader: the id of a model that is there, as `base_model_id` names it.
         down: of a reporter: tables of a configuration with which its tracker cannot be reached.
     """
 
@@ -34,6 +34,8 @@ class PluginSetup:
     def from_pyproject(cls, name: str, start: Path) -> PluginSetup:
         """What `[tool.ftcore.conformance.NAME]` of the nearest `pyproject.toml` says; the defaults where it says nothing.
 
+        Texts that begin with `./` are paths from the folder of that file.
+
         Raises:
             ValueError: it has a key that there is not.
         """
@@ -47,5 +49,14 @@ class PluginSetup:
                 if unknown := sorted(table.keys() - set(known)):
                     where = f"[tool.ftcore.conformance.{name}] in {folder / 'pyproject.toml'}"
                     raise ValueError(f"{where} has {', '.join(unknown)}; its keys are {', '.join(known)}")
-                return cls(**table)
+                return cls(**{key: _rooted(value, folder) for key, value in table.items()})
         return cls()
+
+
+def _rooted(value: Any, folder: Path) -> Any:
+    """The value with texts that begin with `./` as paths from the folder."""
+    if isinstance(value, str):
+        return str(folder / value) if value.startswith("./") else value
+    if isinstance(value, dict):
+        return {key: _rooted(item, folder) for key, item in value.items()}
+    return [_rooted(item, folder) for item in value] if isinstance(value, list) else value
