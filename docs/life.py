@@ -245,11 +245,11 @@ def _step_in_words(number: int, step: Step) -> str:
 
 # The drawing: what ftcore does on the left, whom it asks on the right.
 
-_WIDTH = 722
+_WIDTH = 682
 _LEFT, _LEFT_WIDTH = 40, 372
-_RIGHT, _RIGHT_WIDTH = 436, 270
+_RIGHT, _RIGHT_WIDTH = 396, 270
 _LINE, _CALL = 18, 46
-_LETTERS = 52  # of a line of text on the left
+_LETTERS = 48  # of a line of text on the left
 
 
 def drawing() -> str:

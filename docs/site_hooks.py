@@ -49,6 +49,8 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """Make the text of a page in the repository one of the site."""
     uri = page.file.src_uri
+    if uri == "changelog.md":
+        page.meta["search"] = {"exclude": True}  # it would be found for every word
     if uri.startswith("how-to/"):
         page.meta["hide"] = ["toc"]  # three headings, and code that wants the room
     if uri == "hooks.md":

@@ -17,7 +17,7 @@ from ftcore.cli.main import cli
 from ftcore.config import CORE_SECTIONS, load
 from ftcore.plugins import Plugins
 
-TRUSTED = {"make", "pip", "pytest", "python", "cd", "git", "export", "mkdir", "ls", "twine", "mlflow", "sbatch", "npm"}
+TRUSTED = {"make", "pip", "pytest", "python", "cd", "git", "export", "mkdir", "ls", "twine", "mlflow", "sbatch", "npx"}
 """Commands of others that a page may show."""
 OF_EXAMPLES = {"acme-demo"}
 """Commands that the example plugins add."""
