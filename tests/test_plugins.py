@@ -472,8 +472,8 @@ def test_the_list_shows_every_plugin_and_why_one_is_broken(
     outcome = ftcore("plugins")
     assert outcome.code == 0
     rows = {line.split()[0]: line.split() for line in outcome.out.splitlines()}
-    assert rows["NAME"] == ["NAME", "PACKAGE", "VERSION", "STATE", "STAGES", "HOOKS"]
-    assert rows["good"][:6] == ["good", "acme", "1.2.3", "ok", "namer", "name_run"]
+    assert rows["NAME"] == ["NAME", "PACKAGE", "VERSION", "STATE", "IMPORT", "STAGES", "HOOKS"]
+    assert rows["good"][:4] + rows["good"][5:] == ["good", "acme", "1.2.3", "ok", "namer", "name_run"]
     assert "worse is broken: its import failed: ZeroDivisionError: division by zero" in outcome.out.splitlines()
     assert "wandb is disabled: named in FTCORE_DISABLE" in outcome.out.splitlines()
     assert {"local", "naming", "mlflow", "sft", "file", "hf"} <= rows.keys()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from importlib.metadata import Distribution, EntryPoint, distributions
@@ -20,7 +19,7 @@ import pluggy
 from ftcore import hookspecs
 from ftcore.deprecation import noticed
 from ftcore.hookspecs import PROJECT
-from ftcore.importers import on_behalf_of
+from ftcore.importers import SLOW, Cost, on_behalf_of
 
 if TYPE_CHECKING:
     from ftcore.settings.base import Section
@@ -64,7 +63,9 @@ class PluginRecord:
         hooks: the hooks it implements.
         wraps: the hooks that it wraps around other plugins' implementations.
         settings: the model of its own section, if it has one.
-        import_seconds: how long its import took.
+        import_seconds: how long its import took; what it shares with others is charged to whoever comes first.
+        settings_seconds: how long its `ftcore_settings` took.
+        heavy: the heavy libraries that these two imported.
         outdated: what it uses of ftcore that goes away, each as `file:line: what`.
     """
 
@@ -78,6 +79,8 @@ class PluginRecord:
     wraps: tuple[str, ...] = ()
     settings: type[Section] | None = field(default=None, repr=False)
     import_seconds: float = 0.0
+    settings_seconds: float = 0.0
+    heavy: tuple[str, ...] = ()
     outdated: tuple[str, ...] = ()
     requires_ftcore: str = field(default="", repr=False)
 
@@ -85,6 +88,22 @@ class PluginRecord:
     def stages(self) -> tuple[str, ...]:
         """The stages that this plugin can serve."""
         return tuple(STAGE_OF_HOOK[hook] for hook in self.hooks if hook in STAGE_OF_HOOK)
+
+    def slow(self, limit: float = SLOW) -> str:
+        """What to do about a plugin that holds up every command; an empty text where it does not.
+
+        Args:
+            limit: the seconds that its import and its `ftcore_settings` may take.
+        """
+        seconds = self.import_seconds + self.settings_seconds
+        if seconds <= limit:
+            return ""
+        what = "import" if self.import_seconds > self.settings_seconds else "answer ftcore_settings"
+        heavy = f" ({', '.join(self.heavy)} among it)" if self.heavy else ""
+        return (
+            f"{self} takes {seconds:.2f} s to {what}{heavy}, and every command that reads a configuration waits for it. "
+            "Import what takes long inside the functions that need it"
+        )
 
     def broken(self, reason: str) -> PluginRecord:
         """The record of a plugin that cannot be used."""
@@ -132,13 +151,16 @@ def load(entry_point: EntryPoint, record: PluginRecord, manager: pluggy.PluginMa
     if reason := _unusable(record):
         return record.broken(reason)
     outdated: list[str] = []
-    started = time.perf_counter()
+    cost = Cost()
+    failure = ""
     try:
-        with on_behalf_of(record.name), noticed(outdated):
+        with on_behalf_of(record.name), noticed(outdated), cost:
             plugin = entry_point.load()
     except (Exception, SystemExit) as error:  # whatever a third party's module raises, the others must load
-        return record.broken(f"its import failed: {type(error).__name__}: {error}")
-    record = replace(record, import_seconds=time.perf_counter() - started)
+        failure = f"its import failed: {type(error).__name__}: {error}"
+    record = replace(record, import_seconds=cost.seconds, heavy=cost.heavy)
+    if failure:
+        return record.broken(failure)
     if other := manager.get_name(plugin):
         return record.broken(f"{record.target} is the plugin '{other}' already")
     if reason := contract_violation(plugin):
@@ -166,10 +188,13 @@ def _describe(plugin: object, record: PluginRecord) -> PluginRecord:
     )
     if "ftcore_settings" not in record.hooks:
         return record
+    cost = Cost()
     try:
-        model = found["ftcore_settings"]()
+        with cost:
+            model = found["ftcore_settings"]()
     except (Exception, SystemExit) as error:
         return record.broken(f"its ftcore_settings failed: {type(error).__name__}: {error}")
+    record = replace(record, settings_seconds=cost.seconds, heavy=record.heavy + cost.heavy)
     reason = _unusable_settings(model)
     return record.broken(reason) if reason else replace(record, settings=model)
 

@@ -18,11 +18,12 @@ from ftcore import discovery, extras, hookspecs
 from ftcore.discovery import STAGE_OF_HOOK, PluginRecord
 from ftcore.errors import FtcoreError, PluginError
 from ftcore.hookspecs import PROJECT
-from ftcore.importers import on_behalf_of
+from ftcore.importers import import_own, on_behalf_of
 from ftcore.text import short
 
 if TYPE_CHECKING:
     from ftcore.settings.base import Section
+    from ftcore.trace import Trace
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ class Plugins:
     def __init__(self, records: Iterable[PluginRecord], manager: pluggy.PluginManager) -> None:
         self._records = {record.name: record for record in records}
         self._manager = manager
+        self.trace: Trace | None = None
+        """Who follows the calls, if anybody does."""
 
     @property
     def records(self) -> list[PluginRecord]:
@@ -131,7 +134,7 @@ class Plugins:
         answer = self.call(hook, plugin, **arguments)
         if got := _not_a(kind, answer):
             raise self.breach(plugin, f"{hook} must return a {kind.__name__} and returned {got}")
-        return answer
+        return answer if self.trace is None else self.trace.followed(answer, kind, hook, plugin)
 
     def breach(self, plugin: str, why: str) -> PluginError:
         """The error for a plugin that does not keep to a hook's contract."""
@@ -181,6 +184,7 @@ def discover(disabled: Iterable[str] | None = None) -> Plugins:
     """
     left_out = set(_disabled_by_environment() if disabled is None else disabled)
     manager = new_manager()
+    import_own()
     records: dict[str, PluginRecord] = {}
     for entry_point, record in discovery.entry_points():
         other = records.get(record.name)

@@ -34,3 +34,10 @@ def short(text: str) -> str:
     """A text on one line, cut where it is long."""
     cut = text[:LONGEST].replace("\n", "\\n").replace("\t", "\\t")
     return "".join(char if char.isprintable() else "�" for char in cut) + ("…" if len(text) > LONGEST else "")
+
+
+def duration(seconds: float) -> str:
+    """A time for people, in one word."""
+    if seconds < 0.0009995:
+        return f"{1e6 * seconds:.0f}µs"
+    return f"{1000 * seconds:.1f}ms" if seconds < 0.99995 else f"{seconds:.1f}s"

@@ -72,7 +72,8 @@ class Workplace:
     def why(self, *overrides: str) -> dict[str, str]:
         """Who serves each stage, as `ftcore plugins why` says."""
         output = self.environment.ftcore(self.folder, "plugins", "why", "config.toml", *settings(*overrides))
-        rows = [re.split(r"\s{2,}", line) for line in output.splitlines()[1:]]
+        stages, _, _ = output.partition("\n\n")
+        rows = [re.split(r"\s{2,}", line) for line in stages.splitlines()[1:]]
         return {row[0]: f"{row[1]} ({row[2]})" for row in rows}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftcore.cli.options import config_argument, set_option
+from ftcore.cli.tracing import discover, trace_option
 
 if TYPE_CHECKING:
     from ftcore.estimate.plan import Plan
@@ -23,6 +24,7 @@ _GIB = 2**30
 @click.option("--gpu", metavar="SIZE", help="Estimate for a GPU with so much memory, like 8gb, or none for a CPU.")
 @click.option("--data", "measure_data", is_flag=True, help="Read the data and look how long the rows are.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+@trace_option
 def estimate(config: Path, overrides: tuple[str, ...], gpu: str | None, measure_data: bool, as_json: bool) -> None:
     """Say how much memory training as CONFIG says will take, without loading the model.
 
@@ -31,7 +33,6 @@ def estimate(config: Path, overrides: tuple[str, ...], gpu: str | None, measure_
     from ftcore.config import load
     from ftcore.estimate import plan as plans
     from ftcore.estimate import presets, target
-    from ftcore.plugins import discover
 
     size = None if gpu is None else presets.memory(gpu)
     plugins = discover()

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ftcore.cli.options import config_argument, set_option
+from ftcore.cli.tracing import discover, trace_option
 
 _ROWS = 3
 
@@ -20,6 +21,7 @@ _ROWS = 3
 )
 @click.option("--validation", is_flag=True, help="Show rows of the validation data.")
 @click.option("--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write the rows into a web page.")
+@trace_option
 def preview(
     config: Path,
     overrides: tuple[str, ...],
@@ -38,7 +40,6 @@ def preview(
     from rich.console import Console
 
     from ftcore.config import load
-    from ftcore.plugins import discover
     from ftcore.preview import html, terminal
     from ftcore.preview.gather import gather
     from ftcore.secrets import mask

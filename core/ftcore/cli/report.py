@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ftcore.cli.options import run_argument, set_option
+from ftcore.cli.tracing import discover, trace_option
 
 
 @click.command()
@@ -14,13 +15,13 @@ from ftcore.cli.options import run_argument, set_option
 @click.option("--to", "names", multiple=True, metavar="NAME", help="The tracker; by default those of the run.")
 @click.option("--timeout", default=300.0, show_default=True, type=click.FloatRange(min=0), help="Seconds it may take.")
 @set_option
+@trace_option
 def report(folder: Path, names: tuple[str, ...], timeout: float, overrides: tuple[str, ...]) -> None:
     """Send the trackers what they have not got of a RUN, in order, each record once.
 
     The trackers are those of the run; --to names others, which then get everything. What a tracker has is not sent again.
     """
     from ftcore.errors import ConfigError
-    from ftcore.plugins import discover
     from ftcore.reporting.replay import replay
     from ftcore.run.reopen import reopen, require_secrets
 

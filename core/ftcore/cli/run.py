@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ftcore.cli.options import config_argument, set_option
+from ftcore.cli.tracing import discover, trace_option, wanted
 
 
 @click.command()
@@ -26,6 +27,7 @@ from ftcore.cli.options import config_argument, set_option
 @click.option(
     "--accept-changes", is_flag=True, help="With --resume: go on although settings, data or versions have changed."
 )
+@trace_option
 def run(
     config: Path, overrides: tuple[str, ...], folder: Path | None, resumed: str | None, accept_changes: bool
 ) -> None:
@@ -40,7 +42,6 @@ def run(
     if accept_changes and resumed is None:
         raise click.UsageError("--accept-changes goes with --resume")
     from ftcore.config import load
-    from ftcore.plugins import discover
     from ftcore.run import pipeline
 
     plugins = discover()
@@ -48,7 +49,7 @@ def run(
         pipeline.go_on(load(config, plugins, overrides), plugins, folder)
         return
     command = [sys.executable, "-m", "ftcore", "run", str(config)]
-    command += [part for override in overrides for part in ("--set", override)]
+    command += [part for override in overrides for part in ("--set", override)] + ["--trace"] * wanted()
     settings = load(config, plugins, overrides)
     if resumed is None:
         active = pipeline.run(settings, plugins, command)
@@ -71,5 +72,6 @@ _CONTENTS = {
     "config.toml": "all settings in force",
     "manifest.json": "versions, hardware, data, results",
     "run.log": "what the run said, with times",
+    "trace.jsonl": "every call to a plugin, with the time it took",
     "checkpoints": "checkpoints on the way",
 }

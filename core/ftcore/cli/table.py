@@ -9,9 +9,9 @@ import click
 from ftcore.secrets import mask
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows, the first of which is the heading, with columns as wide as their contents."""
+def table(rows: Sequence[tuple[str, ...]], *, err: bool = False) -> None:
+    """Print rows, the first of which is the heading, with columns as wide as their contents; with `err` to standard error."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [mask(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
+        click.echo("  ".join(cells).rstrip(), err=err)

@@ -54,6 +54,7 @@ def reopen(folder: Path, plugins: Plugins, overrides: Sequence[str] = (), *, exc
         config = replace(config, path=Path(facts["config_dir"]) / facts["config_file"], folders=folders)
     selected = [Choice(**choice) for choice in facts.get("stages", ())]
     active = runs.enter(config, folder, Lock(folder) if exclusively else None)
+    active.keep(plugins.trace)
     return Reopened(active, config, plugins, Stages(config, plugins, selected))
 
 

@@ -8,6 +8,7 @@ runs/<name>/
     checkpoints/      checkpoint-<step>/
     model/            the adapter or model, tokenizer and model card
     reporting/        what the trackers were sent, or have still to be sent
+    trace.jsonl       with --trace: the calls to plugins
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import tempfile
 from collections.abc import Mapping
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
@@ -35,6 +36,9 @@ from ftcore.run.console import Console
 from ftcore.run.locks import Lock
 from ftcore.secrets import mask, masked
 from ftcore.selection import Choice
+
+if TYPE_CHECKING:
+    from ftcore.trace import Trace
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 _RANK = os.environ.get("RANK", "0")
@@ -132,6 +136,11 @@ class ActiveRun:
     def facts(self) -> Mapping[str, Any]:
         """The manifest so far."""
         return self._facts
+
+    def keep(self, trace: Trace | None) -> None:
+        """Write the calls to plugins into the directory, if anybody follows them."""
+        if trace is not None and self.is_main:
+            trace.write_to(self._dir)
 
     def close(self) -> None:
         """Close the log file, and let other processes have the run."""
