@@ -297,3 +297,82 @@ def test_the_frozen_wheel_is_the_source_beside_it() -> None:
         assert wheel.read("acme_old.py").decode("utf-8") == (HERE / "acme_old" / "acme_old.py").read_text(
             encoding="utf-8"
         )
+
+
+RENAMED = """\
+from typing import ClassVar
+from ftcore import hookimpl
+from ftcore.settings import Section
+class AcmeSettings(Section):
+    "Acme."
+    renamed_keys: ClassVar = {"zone": "region", "key": "folder"}
+    region: str = "north"
+    "Where."
+    folder: str = "a"
+    "Which."
+    limit: int = 1
+    "How many."
+@hookimpl
+def ftcore_settings():
+    return AcmeSettings
+@hookimpl
+def ftcore_name_run(settings):
+    return f"acme-{settings.region}-{settings.folder}-{settings.limit}"
+"""
+OLD_CONFIG = """\
+extends = "base.toml"
+[fine_tuner]
+base_model_id = "m"
+training_data_id = "data.jsonl"
+
+[acme]
+zone = "south"
+"""
+
+
+@pytest.fixture
+def renamed_keys(install: Any, tmp_path: Path) -> Path:
+    """A configuration that names keys of a plugin as they were called, also in a file that it extends."""
+    install("acme-ftcore", {"acme_renamed": RENAMED}, {"acme": "acme_renamed"})
+    (tmp_path / "data.jsonl").write_text('{"question": "a", "answer": "b"}\n', encoding="utf-8")
+    (tmp_path / "base.toml").write_text('[acme]\nregion = "east"\nkey = "b"\n', encoding="utf-8")
+    config = tmp_path / "config.toml"
+    config.write_text(OLD_CONFIG, encoding="utf-8")
+    return config
+
+
+def test_a_renamed_key_is_read_under_its_old_name(renamed_keys: Path, ftcore: Any) -> None:
+    from ftcore.config import load
+
+    config = load(renamed_keys, discover(), ["acme.key=c"])
+    section: Any = config.section("acme")
+    assert (section.region, section.folder, section.limit) == ("south", "c", 1)
+    assert config.was_given("acme", "region")
+    assert config.locate("acme.region") == f"{renamed_keys}:7"
+    outcome = ftcore("check", str(renamed_keys), "--set", "acme.key=c")
+    said = [line for line in (outcome.out + outcome.err).splitlines() if "is called" in line]
+    goes = "and the old name goes away. Write"
+    assert (outcome.code, said) == (
+        0,
+        [
+            f"{renamed_keys}:7: warning: zone of [acme] is called region now, {goes} region",
+            f"{renamed_keys.parent / 'base.toml'}:3: warning: key of [acme] is called folder now, {goes} folder",
+            f"--set acme.key: warning: key of [acme] is called folder now, {goes} folder",
+        ],
+    )
+
+
+def test_an_error_in_a_renamed_key_has_its_line_and_both_names_are_one_too_many(
+    renamed_keys: Path, ftcore: Any
+) -> None:
+    renamed_keys.write_text(OLD_CONFIG.replace('"south"', "3"), encoding="utf-8")
+    assert ftcore("check", str(renamed_keys)).errors[0].startswith(f"error: {renamed_keys}:7: ")
+    renamed_keys.write_text(OLD_CONFIG + 'region = "west"\n', encoding="utf-8")
+    assert "has no key 'zone'" in ftcore("check", str(renamed_keys)).errors[0]
+
+
+def test_editors_know_the_old_name_as_deprecated(renamed_keys: Path) -> None:
+    from ftcore.schema import config_schema
+
+    properties = config_schema(discover())["properties"]["acme"]["properties"]
+    assert properties["zone"] == {**properties["region"], "deprecated": True}

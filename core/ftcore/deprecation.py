@@ -5,7 +5,7 @@ A hook, or an argument of one, is marked in its specification, which is pluggy's
     @hookspec(warn_on_impl=goes_away("the hook ftcore_old", since="1.2", removed_in="2.0", instead="ftcore_new"))
     @hookspec(warn_on_impl_args={"saving": goes_away("the argument saving", ...)})
 
-A public name that has another one now is found by `renamed_names`; a configuration's key by `Section.renamed`.
+A public name that has another one now is found by `renamed_names`; a configuration's key by `Section.renamed_keys`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ IMPLEMENTED_BY_PLUGINS = ("Formatter", "Loader", "Trainer", "Reporter")
 HOW = "python tests/stability/snapshot.py --write"
 
 _OLD_RULE = (
-    "Keep it, mark it as deprecated (docs/stability.md: goes_away, renamed_names, Section.renamed) and take it away "
+    "Keep it, mark it as deprecated (docs/stability.md: goes_away, renamed_names, Section.renamed_keys) and take it away "
     "in a later major version; before 1.0 in a later minor one."
 )
 

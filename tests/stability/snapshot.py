@@ -111,7 +111,11 @@ def _is_public(name: str, exported: set[str] | None) -> bool:
     return not name.startswith(("_", "pytest_"))  # pytest's own hooks are called by pytest
 
 
-_SHOWN_ELSEWHERE = ("model_config", "may_change")  # how a section is read and resumed, which its own tests look at
+_SHOWN_ELSEWHERE = (
+    "model_config",
+    "may_change",
+    "renamed_keys",
+)  # how a section is read and resumed, which its own tests look at
 
 
 def _class(name: str, node: ast.ClassDef) -> Iterator[tuple[str, str]]:

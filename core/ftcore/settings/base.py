@@ -40,6 +40,14 @@ class Section(BaseModel):
     """The keys that may have another value when a run goes on from a checkpoint: what is learned does not depend on
     them. A difference in any other key stops `ftcore run --resume`, until `--accept-changes` is given."""
 
+    renamed_keys: ClassVar[Mapping[str, str]] = {}
+    """Today's name of each key that had another one. The old name is read in files and behind `--set`, with a warning."""
+
+    @classmethod
+    def renames(cls) -> dict[str, str]:
+        """`renamed_keys` of this section and of the sections that it is composed of."""
+        return {old: new for base in reversed(cls.__mro__) for old, new in vars(base).get("renamed_keys", {}).items()}
+
     @classmethod
     def changeable(cls) -> frozenset[str]:
         """`may_change` of this section and of the sections that it is composed of."""
