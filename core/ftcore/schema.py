@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ftcore import renamed
 from ftcore.config import CORE_SECTIONS
 from ftcore.plugins import Plugins
 from ftcore.settings.base import Section
@@ -36,7 +37,8 @@ def section_schema(model: type[Section]) -> dict[str, Any]:
     raw = model.model_json_schema()
     definitions = raw.pop("$defs", {})
     schema: dict[str, Any] = _inline(raw, definitions)
-    schema["properties"] = {key: _as_toml(value) for key, value in schema.get("properties", {}).items()}
+    properties = {key: _as_toml(value) for key, value in schema.get("properties", {}).items()}
+    schema["properties"] = properties | renamed.as_properties(model, properties)
     return schema
 
 
