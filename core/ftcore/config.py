@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ftcore import extends, extras, policy, secrets, toml, variables, wording
+from ftcore import extends, extras, policy, renamed, secrets, toml, variables, wording
 from ftcore.errors import ConfigError, InvalidConfig, Problem
 from ftcore.overrides import put
 from ftcore.plugins import Plugins
@@ -49,6 +49,7 @@ class Config:
         written: what the user wrote and policies gave, as it stands there, `${NAME}` not replaced.
         source: where it was written.
         overrides: what came from `--set`, as given.
+        outdated: a line for each key that stands there under its old name.
         policies: what plugins' policies say; the ones in force are in `source.policies`.
         folders: where a relative path in the value of a key is looked up, where that is not the folder of `path`.
     """
@@ -64,6 +65,7 @@ class Config:
     written: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source: Source = field(default_factory=lambda: Source(Path("config.toml")))
     overrides: Sequence[str] = ()
+    outdated: Sequence[str] = ()
     policies: Sequence[Ruling] = ()
     folders: Mapping[str, Path] = field(default_factory=dict)
 
@@ -105,11 +107,13 @@ def load(
         PluginError: a plugin has failed to give its policy, or a configuration to extend.
         InvalidConfig: with one line for each problem.
     """
-    layers = extends.read(path, plugins)
     models = CORE_SECTIONS | plugins.sections
+    layers, outdated = renamed.in_layers(extends.read(path, plugins), models)
+    current, outdated_overrides = renamed.in_overrides(overrides, models)
+    chosen = chosen if chosen is None else renamed.in_keys(chosen, models)
     problems: list[Problem] = []
     said = _tables(extends.merged(layers), models, problems)
-    overridden = put(said, overrides, CORE_SECTIONS, problems)
+    overridden = put(said, current, CORE_SECTIONS, problems)
     problems += [_unknown_section(name, models, plugins) for name in said if name not in models]
 
     def read(tables: Mapping[str, Mapping[str, Any]], unset: list[Problem]) -> Tables:
@@ -169,6 +173,7 @@ def load(
         written=written,
         source=source,
         overrides=tuple(overrides),
+        outdated=(*outdated, *outdated_overrides),
         policies=tuple(rulings),
         folders=_folders(source, said),
     )
