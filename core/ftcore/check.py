@@ -48,7 +48,7 @@ def check(config: Config, plugins: Plugins) -> tuple[list[Choice], list[str]]:
         raise blame
     if errors:
         raise InvalidConfig(in_order(config.source, errors) + ([str(blame)] if blame else []))
-    return selected, in_order(config.source, problems) + _broken(plugins) + _outdated(plugins)
+    return selected, in_order(config.source, problems) + _broken(plugins) + _outdated(config, plugins)
 
 
 def preflight(config: Config, plugins: Plugins, selected: Iterable[Choice], run_name: str) -> list[str]:
@@ -167,5 +167,6 @@ def _broken(plugins: Plugins) -> list[str]:
     return [f"warning: {record} is broken: {record.reason}" for record in plugins.records if record.state == "broken"]
 
 
-def _outdated(plugins: Plugins) -> list[str]:
-    return [f"warning: {record}: {line}" for record in plugins.records for line in record.outdated]
+def _outdated(config: Config, plugins: Plugins) -> list[str]:
+    used = [f"warning: {record}: {line}" for record in plugins.records for line in record.outdated]
+    return [*config.outdated, *used]
