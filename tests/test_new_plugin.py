@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from ftcore import discovery
 from ftcore.new_plugin.choices import KINDS, LICENSES
@@ -159,6 +161,23 @@ def test_a_package_names_nothing_but_itself(kind: str) -> None:
         assert project["project"]["entry-points"] == {"ftcore": {"zoo": "ftcore_zoo"}}
         assert set(project["tool"].get("ftcore", {}).get("conformance", {"zoo": {}})) == {"zoo"}
         assert "${{ matrix.python }}" in files[".github/workflows/test.yml"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_package_declares_what_it_imports(kind: str) -> None:
+    files = {path: text for path, text in plugin("zoo", kind).files().items() if path.parts[0] == "src"}
+    imported: set[str] = set()
+    for path, text in files.items():
+        for node in ast.walk(ast.parse(text)) if path.suffix == ".py" else ():
+            if isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").split(".")[0])
+            elif isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+    others = imported - sys.stdlib_module_names - {"ftcore_zoo"}
+    declared = [Requirement(text) for text in plugin("zoo", kind).requirements()]
+    heavy = others & {"datasets", "peft", "torch", "transformers"}
+    assert [needed.extras for needed in declared if needed.name == "ftcore"] == [{"train"} if heavy else set()]
+    assert others - heavy == {needed.name for needed in declared}
 
 
 @pytest.mark.parametrize("name", ["zz", "zoo-keeper", "x" * LONGEST])

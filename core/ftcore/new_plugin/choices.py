@@ -17,5 +17,8 @@ KINDS = {
 TRAINS = frozenset({"data", "loader", "trainer"})
 """The kinds whose code imports what ftcore's extra `train` installs."""
 
+VALIDATES = frozenset({"data", "formatter", "launcher", "namer", "reporter", "trainer"})
+"""The kinds whose settings import pydantic themselves."""
+
 LICENSES = {"proprietary": "LicenseRef-Proprietary", "mit": "MIT"}
 """The licences that there is a text for, each with its SPDX identifier."""

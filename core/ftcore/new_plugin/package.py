@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from ftcore import __version__
 from ftcore.errors import ConfigError
-from ftcore.new_plugin.choices import LICENSES, TRAINS
+from ftcore.new_plugin.choices import LICENSES, TRAINS, VALIDATES
 from ftcore.new_plugin.names import Names
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -49,6 +49,11 @@ class NewPlugin:
                     found[path] = found.get(path, "") + self._filled(template.read_text(encoding="utf-8"))
         return dict(sorted(found.items()))
 
+    def requirements(self) -> list[str]:
+        """What the package depends on."""
+        pydantic = ["pydantic>=2.10"] if self.kind in VALIDATES else []
+        return [requirement("train" if self.kind in TRAINS else ""), *pydantic]
+
     def _path(self, template: Path) -> Path | None:
         """Where a template's text goes; None for the text of another licence."""
         if template.name.startswith("LICENSE."):
@@ -67,7 +72,7 @@ class NewPlugin:
             "PLUGIN_CREDIT": json.dumps(self.author, ensure_ascii=False),  # as TOML has it too
             "PLUGIN_YEAR": str(date.today().year),
             "PLUGIN_LICENSE": LICENSES[self.license],
-            "PLUGIN_REQUIRES": requirement("train" if self.kind in TRAINS else ""),
+            "PLUGIN_REQUIRES": ", ".join(f'"{text}"' for text in self.requirements()),
         }
         return _PLACEHOLDER.sub(lambda found: values[found[0]], template)
 
