@@ -15,6 +15,7 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -31,13 +32,21 @@ CHECKED_BY = [
 """The tests that have to notice, in the order in which they are run."""
 
 
+_BY_IDS = "plugins/test_sft_labels.py::test_labels_by_ids_are_labels_by_text"
+
+
 @dataclass(frozen=True)
 class Mutation:
-    """A piece of a module's source, and what stands in its place."""
+    """A piece of a module's source, and what stands in its place.
+
+    Attributes:
+        noticed_by: the test that is tried first; the others have their turn if it lets the mutation pass.
+    """
 
     module: str
     old: str
     new: str
+    noticed_by: str = _BY_IDS
 
 
 _ANSWERS_OPEN = "    events[answers + len(markers.answer_ids)] = 1\n"
@@ -76,50 +85,88 @@ MUTATIONS = {
     ),
     "questions are learned": Mutation("ftcore_sft.labels", "events[questions] = -1", "events[questions] = 1"),
     "what comes before the first question is learned": Mutation(
-        "ftcore_sft.labels", "    events[offsets[:-1]] = -1\n", "    events[offsets[:-1]] = 1\n"
+        "ftcore_sft.labels",
+        "    events[offsets[:-1]] = -1\n",
+        "    events[offsets[:-1]] = 1\n",
+        "plugins/test_sft_families.py::test_ordinary_rows_are_not_rendered_twice",
     ),
     "the end is not learned where tokens merge": Mutation(
-        "ftcore_sft.labels", "end + len(markers.end) if end >= 0", "end if end >= 0"
+        "ftcore_sft.labels",
+        "end + len(markers.end) if end >= 0",
+        "end if end >= 0",
+        "plugins/test_sft_labels.py::test_a_token_that_swallows_a_markers_end_hides_no_turn",
     ),
     "a quoted marker opens a turn": Mutation(
-        "ftcore_sft.labelling", "if quoting or not markers.reliable", "if not markers.reliable"
+        "ftcore_sft.labelling",
+        "if quoting or not markers.reliable",
+        "if not markers.reliable",
+        "plugins/test_sft_families.py::test_exactly_the_assistants_turns_are_learned",
     ),
     "a traced answer loses its end": Mutation(
-        "ftcore_sft.tracing", "(closed + len(markers.end) if closed >= 0 else 0)", "0"
+        "ftcore_sft.tracing",
+        "(closed + len(markers.end) if closed >= 0 else 0)",
+        "0",
+        "plugins/test_sft_labels.py::test_labels_are_the_assistants_turns",
     ),
     "what the template leaves unmarked is learned": Mutation(
-        "ftcore_sft.labelling", "if markers.generation:", "if not markers:"
+        "ftcore_sft.labelling",
+        "if markers.generation:",
+        "if not markers:",
+        "plugins/test_sft_families.py::test_where_a_template_marks_other_turns_its_marks_rule",
     ),
-    "markers are trusted without a look": Mutation("ftcore_sft.verified", "if not all(blank):", "if False:"),
-    "BOS is written twice": Mutation("ftcore_sft.labelling", "add_special_tokens=False", "add_special_tokens=True"),
+    "markers are trusted without a look": Mutation(
+        "ftcore_sft.verified",
+        "if not all(blank):",
+        "if False:",
+        "plugins/test_sft_families.py::test_given_markers_that_mark_something_else_are_refused",
+    ),
+    "BOS is written twice": Mutation(
+        "ftcore_sft.labelling",
+        "add_special_tokens=False",
+        "add_special_tokens=True",
+        "plugins/test_sft_families.py::test_exactly_the_assistants_turns_are_learned",
+    ),
     "cut answers are not counted": Mutation(
         "ftcore_sft.prepare",
         "tally.lost_tokens, tally.lost_supervised_tokens = int(lost.sum()), int(lost_supervised.sum())",
         "pass",
+        "plugins/test_sft_prepare.py::test_cut_examples_and_tokens_are_counted",
     ),
     "cut rows lose their labels' place": Mutation(
         "ftcore_sft.prepare",
         "flat, labels = flat[kept], labels[kept]",
         "flat, labels = flat[kept], labels[: kept.sum()]",
+        "plugins/test_sft_labels.py::test_labels_are_the_assistants_turns",
     ),
     "padding is learned": Mutation(
         "ftcore_sft.collate",
         '"labels": _padded(examples, "labels", width, IGNORED)',
         '"labels": _padded(examples, "labels", width, self.pad_token_id)',
+        "plugins/test_sft_prepare.py::test_a_batch_is_padded_on_the_right_to_a_multiple_of_eight",
     ),
     "packing moves tokens but not labels": Mutation(
         "ftcore_sft.packing",
         '"labels": lists(flat_labels)',
         '"labels": pa.ListArray.from_arrays(new_offsets, pa.array(flat_labels, pa.int32()))',
+        "plugins/test_sft_prepare.py::test_packing_loses_no_token",
     ),
     "packing learns across the border of two examples": Mutation(
-        "ftcore_sft.packing", "    flat_labels[offsets[:-1][lengths > 0]] = IGNORED\n", ""
+        "ftcore_sft.packing",
+        "    flat_labels[offsets[:-1][lengths > 0]] = IGNORED\n",
+        "",
+        "plugins/test_sft_prepare.py::test_packing_loses_no_token",
     ),
     "an end of turn is not made the EOS": Mutation(
-        "ftcore.templates.adoption", "        tokenizer.eos_token = template.end\n", ""
+        "ftcore.templates.adoption",
+        "        tokenizer.eos_token = template.end\n",
+        "",
+        "test_templates.py::test_the_token_that_ends_a_turn_becomes_the_eos",
     ),
     "a saved template is not compared": Mutation(
-        "ftcore.run.reloaded", "        if before != after:\n", "        if False:\n"
+        "ftcore.run.reloaded",
+        "        if before != after:\n",
+        "        if False:\n",
+        "test_templates.py::test_a_saved_tokenizer_that_writes_something_else_is_noticed",
     ),
 }
 
@@ -167,8 +214,13 @@ def where(module: str) -> str:
     return str(Path(next(iter(found.submodule_search_locations))) / f"{name}.py")
 
 
-def caught_by(mutation: Mutation | None) -> str:
+def caught_by(mutation: Mutation) -> str:
     """The first test that fails; empty if none does."""
+    return failing([mutation.noticed_by], mutation) or failing(CHECKED_BY, mutation)
+
+
+def failing(tests: Sequence[str], mutation: Mutation | None) -> str:
+    """The first of some tests that fails, in a process of its own; empty if none does."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -177,7 +229,7 @@ def caught_by(mutation: Mutation | None) -> str:
             failure = ""
             try:
                 with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-                    failure = _run(mutation)
+                    failure = _run(tests, mutation)
             except BaseException as error:
                 failure = f"({type(error).__name__}: {error})"
             answer.write(json.dumps(failure))
@@ -190,7 +242,7 @@ def caught_by(mutation: Mutation | None) -> str:
     return str(json.loads(text)) if text else "(the tests could not be run)"
 
 
-def _run(mutation: Mutation | None) -> str:
+def _run(tests: Sequence[str], mutation: Mutation | None) -> str:
     import pytest
 
     if mutation is not None:
@@ -198,7 +250,7 @@ def _run(mutation: Mutation | None) -> str:
     first = FirstFailure()
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--capture=sys"]
     options += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
-    status = pytest.main([*options, *(str(TESTS / name) for name in CHECKED_BY)], plugins=[first])
+    status = pytest.main([*options, *(str(TESTS / name) for name in tests)], plugins=[first])
     return first.name or ("" if status == 0 else f"(pytest ended with {status!s})")
 
 
@@ -221,10 +273,10 @@ def main(arguments: list[str]) -> int:
             print(f"{name}: the piece to replace is {count} times in {mutation.module}")
             return 2
     _prepare()
-    if broken := caught_by(None):
+    chosen = arguments or list(MUTATIONS)
+    if broken := failing(sorted({MUTATIONS[name].noticed_by for name in chosen}), None):
         print(f"nothing is mutated, and {broken} fails")
         return 2
-    chosen = arguments or list(MUTATIONS)
     survived = 0
     for name in chosen:
         caught = caught_by(MUTATIONS[name])
