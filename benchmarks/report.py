@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from suite.numbers import Result, Sample, contestants, ratios, spread, values
+from suite.numbers import Result, Sample, cases, contestants, ratios, spread, values
 from suite.plots import PLOTS, plot
 
 RESULTS = Path(__file__).parent / "results"
@@ -52,16 +52,45 @@ def _training(result: Result) -> str:
         "SmolLM2-135M in bfloat16, LoRA of rank 16 on seven projections, 32 GSM8K rows, batches of 4, no dropout. "
         "Steps only, the first left out; tokens without padding."
     ]
-    for packing in (False, True):
-        for checkpointing in (False, True):
-            case = {"packing": packing, "checkpointing": checkpointing}
-            parts += [
-                f"### {'Packed' if packing else 'Not packed'}, {'with' if checkpointing else 'no'} gradient checkpointing",
-                "Tokens per second (more is better):",
-                compared(samples, "tokens_per_second", "tokens/s", ".0f", **case),
-                "Peak memory of the process (less is better):",
-                compared(samples, "peak_mib", "MiB", ".0f", **case),
-            ]
+    for case in cases(samples, "packing", "checkpointing"):
+        packed = "Packed" if case["packing"] else "Not packed"
+        parts += [
+            f"### {packed}, {'with' if case['checkpointing'] else 'no'} gradient checkpointing",
+            "Tokens per second (more is better):",
+            compared(samples, "tokens_per_second", "tokens/s", ".0f", **case),
+            "Peak memory of the process (less is better):",
+            compared(samples, "peak_mib", "MiB", ".0f", **case),
+        ]
+    return "\n\n".join(parts)
+
+
+def _rounding(result: Result) -> str:
+    samples = result["samples"]
+    pairs = [
+        (name, other)
+        for name in contestants(samples)
+        for other in contestants(samples)
+        if other.startswith(f"{name}, ")
+    ]
+    parts = [
+        "An adapter's output added before anything is rounded ([why](rounding.md)), and added as PEFT and unsloth do it "
+        "(`round_once = false`). Not packed, no gradient checkpointing; else as above.",
+        "Tokens per second (more is better):",
+        compared(samples, "tokens_per_second", "tokens/s", ".0f"),
+        "Peak memory of the process (less is better):",
+        compared(samples, "peak_mib", "MiB", ".0f"),
+        "Rounded once against its library's forward:",
+        table(
+            ["", "tokens/s", "memory"],
+            (
+                [
+                    name,
+                    *(spread(ratios(samples, measure, name, other)) for measure in ("tokens_per_second", "peak_mib")),
+                ]
+                for name, other in pairs
+            ),
+        ),
+    ]
     return "\n\n".join(parts)
 
 
@@ -72,12 +101,11 @@ def _preparation(result: Result) -> str:
         f"{rows:,} GSM8K rows to tokens and labels, in seconds (less is better). Imports and reading the file are not "
         "counted. The floor renders, encodes and labels in one pass, knows the rows' shape and checks nothing."
     ]
-    for processes in (1, 2):
-        for cache, what in (("cold", "empty caches"), ("again", "caches of the run before")):
-            case = {"processes": processes, "cache": cache}
-            head = f"### {processes} {'process' if processes == 1 else 'processes'}, {what}"
-            over = ratios(samples, "seconds", "ftcore (transformers)", "floor", **case)
-            parts += [head, compared(samples, "seconds", "s", ".2f", **case), f"ftcore ÷ floor: {spread(over)}."]
+    caches = {"cold": "empty caches", "again": "caches of the run before"}
+    for case in cases(samples, "processes", "cache"):
+        head = f"### {case['processes']} process{'es' * (case['processes'] > 1)}, {caches[case['cache']]}"
+        over = ratios(samples, "seconds", "ftcore (transformers)", "floor", **case)
+        parts += [head, compared(samples, "seconds", "s", ".2f", **case), f"ftcore ÷ floor: {spread(over)}."]
     return "\n\n".join(parts)
 
 
@@ -124,6 +152,7 @@ def _scaling(result: Result) -> str:
 
 SECTIONS: dict[str, tuple[str, Callable[[Result], str]]] = {
     "training": ("Training", _training),
+    "rounding": ("Rounding once", _rounding),
     "preparation": ("Preparing data", _preparation),
     "command": ("The whole command", _command),
     "startup": ("Starting", _startup),

@@ -22,7 +22,7 @@ from typing import Any
 
 from report import RESULTS, write_page
 from suite import machine
-from suite.contests import TRAINERS, Scale
+from suite.contests import FORWARDS, TRAINERS, Scale
 from suite.items import ITEMS
 from suite.workload import smollm2, tiny
 
@@ -69,6 +69,7 @@ def whole(rounds: int, threads: int) -> Scale:
         forms=((False, False), (False, True), (True, False), (True, True)),
         processes=(1, 2),
         commands=TRAINERS,
+        forwards=FORWARDS,
         training_rows=32,
         command_rows=64,
         preparation_rows=7473,
@@ -86,6 +87,7 @@ def quick(threads: int, model: Path) -> Scale:
         forms=((True, True),),
         processes=(2,),
         commands=("ftcore (transformers)", "TRL script"),
+        forwards=("ftcore (unsloth), unsloth's forward", "ftcore (transformers), PEFT's forward"),
         training_rows=16,
         command_rows=16,
         preparation_rows=40,

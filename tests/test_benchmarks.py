@@ -23,7 +23,7 @@ def run(*arguments: str, python: str = sys.executable) -> subprocess.CompletedPr
 def test_help_names_the_items() -> None:
     done = run("--help")
     assert done.returncode == 0
-    assert "training,preparation,command,startup,scaling" in done.stdout
+    assert "training,rounding,preparation,command,startup,scaling" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_page_says_what_the_samples_say() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not GSM8K.exists(), reason=f"the GSM8K rows are not at {GSM8K}")
-@pytest.mark.parametrize("item", ["training", "preparation", "command", "startup", "scaling"])
+@pytest.mark.parametrize("item", ["training", "rounding", "preparation", "command", "startup", "scaling"])
 def test_every_item_runs(item: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a tiny model, once; with unsloth where `make test` has made an interpreter that has it."""
     pytest.importorskip("trl", reason="training needs the extra [train]")

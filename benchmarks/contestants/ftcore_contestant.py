@@ -1,6 +1,6 @@
 """ftcore itself: `ftcore run` for training; its stages up to the audit for data preparation.
 
-Called with a job and the loader to use. Nothing of ftcore is replaced; the observer, to which every trainer reports
+Called with a job, the loader to use and settings of the trainer (`round_once=false`). Nothing of ftcore is replaced; the observer, to which every trainer reports
 its steps, is listened to.
 """
 
@@ -12,11 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import tomli
 import tomli_w
 from job import ALPHA, LEARNING_RATE, RANK, SEED, TARGETS, Job, read_job, write_report
 
 
-def write_config(job: Job, folder: Path, loader: str) -> Path:
+def write_config(job: Job, folder: Path, loader: str, sft: dict[str, Any] | None = None) -> Path:
     """The job as a configuration."""
     config = {
         "fine_tuner": {
@@ -44,6 +45,7 @@ def write_config(job: Job, folder: Path, loader: str) -> Path:
             "save_steps": 100_000,
         },
         "stages": {"loader": loader},
+        "sft": sft or {},
         # Two runs in one folder are the first and the second: names must differ.
         "run": {"output_dir": str(folder / "runs"), "name": f"run-{time.time_ns()}"},
     }
@@ -137,7 +139,8 @@ def prepare(config_path: Path, folder: Path) -> None:
 def contest() -> None:
     """Read the job, and do it."""
     job, folder = read_job()
-    config_path = write_config(job, folder, loader=sys.argv[2])
+    loader, *settings = sys.argv[2:]
+    config_path = write_config(job, folder, loader, tomli.loads("\n".join(settings)))
     if job.goal == "train":
         train(config_path, folder)
     else:

@@ -21,14 +21,24 @@ _SCRIPTS = Path(__file__).parents[1] / "contestants"
 CONTESTANTS = {
     "ftcore (unsloth)": ("ftcore_contestant.py", "unsloth"),
     "ftcore (transformers)": ("ftcore_contestant.py", "transformers"),
+    "ftcore (unsloth), unsloth's forward": ("ftcore_contestant.py", "unsloth", "round_once = false"),
+    "ftcore (transformers), PEFT's forward": ("ftcore_contestant.py", "transformers", "round_once = false"),
     "unsloth script": ("unsloth_script.py",),
     "TRL script": ("trl_script.py",),
     "floor": ("floor.py",),
 }
 """Their names in results and tables: the script, and what it is called with behind the job."""
 
-_NEED_UNSLOTH = ("ftcore (unsloth)", "unsloth script", "unsloth --help", "import FastLanguageModel")
-TRAINERS = tuple(CONTESTANTS)[:4]
+_NEED_UNSLOTH = (
+    "ftcore (unsloth)",
+    "ftcore (unsloth), unsloth's forward",
+    "unsloth script",
+    "unsloth --help",
+    "import FastLanguageModel",
+)
+TRAINERS = ("ftcore (unsloth)", "ftcore (transformers)", "unsloth script", "TRL script")
+FORWARDS = tuple(CONTESTANTS)[:5]
+"""Each loader with ftcore's forward of an adapter and with its library's, and who shall not be faster."""
 
 Sample = dict[str, Any]
 """One measurement: `contestant`, `round`, what tells cases apart, and numbers."""
@@ -46,6 +56,7 @@ class Scale:
         forms: packing and checkpointing, of each case of training.
         processes: of preparation, one case for each.
         commands: who runs whole commands.
+        forwards: who trains with a forward of the adapter of its own.
         training_rows, command_rows, preparation_rows: GSM8K rows, repeated with other numbers where there are not enough.
         scaling_rows: sizes of the synthetic data.
     """
@@ -57,6 +68,7 @@ class Scale:
     forms: tuple[tuple[bool, bool], ...]
     processes: tuple[int, ...]
     commands: tuple[str, ...]
+    forwards: tuple[str, ...]
     training_rows: int
     command_rows: int
     preparation_rows: int

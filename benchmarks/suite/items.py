@@ -18,6 +18,18 @@ Say = Callable[[str], None]
 
 def training(scale: Scale, data: Path, say: Say) -> list[Sample]:
     """Tokens per second in training steps, the first step left out, and the peak memory of the whole process."""
+    cases = [{"packing": packing, "checkpointing": checkpointing} for packing, checkpointing in scale.forms]
+    return rounds(scale.rounds, cases, TRAINERS, _training(scale, data), say)
+
+
+def rounding(scale: Scale, data: Path, say: Say) -> list[Sample]:
+    """The same, of an adapter's forward that rounds once and of the one that its library has."""
+    return rounds(
+        scale.rounds, [{"packing": False, "checkpointing": False}], scale.forwards, _training(scale, data), say
+    )
+
+
+def _training(scale: Scale, data: Path) -> Callable[..., Iterator[Sample]]:
     rows = write_rows(data / "training.jsonl", gsm8k_rows(scale.training_rows))
 
     def once(name: str, packing: bool, checkpointing: bool) -> Iterator[Sample]:
@@ -35,8 +47,7 @@ def training(scale: Scale, data: Path, say: Say) -> list[Sample]:
             "last_loss": report["losses"][-1],
         }
 
-    cases = [{"packing": packing, "checkpointing": checkpointing} for packing, checkpointing in scale.forms]
-    return rounds(scale.rounds, cases, TRAINERS, once, say)
+    return once
 
 
 def preparation(scale: Scale, data: Path, say: Say) -> list[Sample]:
@@ -125,6 +136,7 @@ def scaling(scale: Scale, data: Path, say: Say) -> list[Sample]:
 
 ITEMS: dict[str, Callable[[Scale, Path, Say], list[Sample]]] = {
     "training": training,
+    "rounding": rounding,
     "preparation": preparation,
     "command": command,
     "startup": startup,

@@ -39,3 +39,9 @@ def spread(numbers: Iterable[float], form: str = ".2f") -> str:
 def contestants(samples: Iterable[Sample]) -> list[str]:
     """In the order in which they had their turns."""
     return list(dict.fromkeys(sample["contestant"] for sample in samples))
+
+
+def cases(samples: Iterable[Sample], *keys: str) -> list[dict[str, Any]]:
+    """What tells the cases of an item apart, in the order in which they were measured."""
+    found = dict.fromkeys(tuple(sample[key] for key in keys) for sample in samples)
+    return [dict(zip(keys, values, strict=True)) for values in found]

@@ -7,35 +7,32 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from suite.numbers import Result, contestants, values
+from suite.numbers import Result, cases, contestants, values
 
 
 def _plot_training(axes: Any, result: Result) -> None:
     samples = result["samples"]
-    cases = [(packing, again) for packing in (False, True) for again in (False, True)]
+    forms = cases(samples, "packing", "checkpointing")
     names = contestants(samples)
     for index, name in enumerate(names):
-        found = [
-            list(values(samples, "tokens_per_second", contestant=name, packing=packing, checkpointing=again).values())
-            for packing, again in cases
-        ]
+        found = [list(values(samples, "tokens_per_second", contestant=name, **form).values()) for form in forms]
         _bars(axes, found, index, len(names), name)
-    labels = [f"{'packed' if packing else 'padded'}{', checkpointing' if again else ''}" for packing, again in cases]
-    axes.set_xticks(range(len(cases)), labels)
+    labels = [
+        f"{'packed' if form['packing'] else 'padded'}{', checkpointing' if form['checkpointing'] else ''}"
+        for form in forms
+    ]
+    axes.set_xticks(range(len(forms)), labels)
     axes.set_ylabel("tokens per second")
 
 
 def _plot_preparation(axes: Any, result: Result) -> None:
     samples = result["samples"]
-    cases = [(processes, cache) for processes in (1, 2) for cache in ("cold", "again")]
+    forms = cases(samples, "processes", "cache")
     names = contestants(samples)
     for index, name in enumerate(names):
-        found = [
-            list(values(samples, "seconds", contestant=name, processes=processes, cache=cache).values())
-            for processes, cache in cases
-        ]
+        found = [list(values(samples, "seconds", contestant=name, **form).values()) for form in forms]
         _bars(axes, found, index, len(names), name)
-    axes.set_xticks(range(len(cases)), [f"{processes} proc., {cache}" for processes, cache in cases])
+    axes.set_xticks(range(len(forms)), [f"{form['processes']} proc., {form['cache']}" for form in forms])
     axes.set_ylabel("seconds")
 
 
