@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import TypeVar
@@ -78,7 +79,7 @@ class Store:
         for name, file in found.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             source = f"{found.model}/{found.version}/{name}"
-            digest = self._patiently(lambda: self._copy(source, folder / name, file))  # noqa: B023 - called at once
+            digest = self._patiently(partial(self._copy, source, folder / name, file))
             if digest != file.sha256:
                 raise ModelError(
                     f"{name} of {found} is not what the registry's index says",
