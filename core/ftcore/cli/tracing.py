@@ -77,8 +77,6 @@ def _sum_up(trace: Trace) -> None:
             rows.append((duration(own), duration(seconds), str(calls), what, whose))
     if others:
         rows.append((duration(brief), "", str(others), f"what took less than {duration(_SHORT)}", ""))
-    click.echo(
-        f"\nWhere the time went, of {duration(time.perf_counter() - trace.began)} since the plugins were found:",
-        err=True,
-    )
+    elapsed = duration(time.perf_counter() - trace.began)
+    click.echo(f"\nWhere the time of plugins went, in {elapsed}:", err=True)
     table(rows, err=True)
