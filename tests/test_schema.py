@@ -32,11 +32,7 @@ def errors(schema: dict[str, Any], values: Any) -> list[str]:
 
 
 def without_required(schema: dict[str, Any]) -> dict[str, Any]:
-    sections = {
-        name: {key: value for key, value in section.items() if key != "required"}
-        for name, section in schema["properties"].items()
-    }
-    return {**schema, "properties": sections, "required": []}
+    return {**schema, "then": {}}
 
 
 def test_it_is_valid_against_the_metaschema(schema: dict[str, Any]) -> None:
@@ -53,7 +49,7 @@ def test_every_section_and_key_is_in_it_with_its_description(schema: dict[str, A
     from ftcore.config import CORE_SECTIONS
 
     models = CORE_SECTIONS | plugins.sections
-    assert schema["properties"].keys() == models.keys()
+    assert schema["properties"].keys() == {"extends", *models}
     for name, model in models.items():
         properties = schema["properties"][name]["properties"]
         assert properties.keys() == model.model_fields.keys()
@@ -144,6 +140,28 @@ def test_it_refuses_what_ftcore_refuses(schema: dict[str, Any], table: dict[str,
 )
 def test_it_refuses_missing_and_unknown_sections_and_keys(schema: dict[str, Any], values: dict[str, Any]) -> None:
     assert errors(schema, values)
+
+
+@pytest.mark.parametrize("extends", ["base.toml", "acme:defaults", ["a.toml", "b.toml"]], ids=str)
+def test_what_is_required_may_stand_in_a_file_that_is_extended(schema: dict[str, Any], extends: object) -> None:
+    assert errors(schema, {"extends": extends, "run": {"name": "x"}}) == []
+    assert errors(schema, {"extends": extends, "fine_tuner": {"rank": 8}}) == []
+    assert errors(schema, {"extends": extends, "fine_tuner": {"rank": 0}})
+    assert errors(schema, {"extends": 3, "fine_tuner": REQUIRED})
+    assert errors(schema, {"extends": "", "fine_tuner": REQUIRED})
+
+
+def test_what_a_policy_gives_is_not_required(install: Any) -> None:
+    from ftcore.plugins import discover
+
+    source = (
+        "from ftcore import hookimpl\nfrom ftcore.contracts import Policy\n"
+        "@hookimpl\ndef ftcore_policy(): return Policy({'fine_tuner': {'base_model_id': 'm'}})\n"
+    )
+    install("acme", {"acme_gives": source}, {"acme": "acme_gives"})
+    schema = config_schema(discover())
+    assert errors(schema, {"fine_tuner": {"training_data_id": "d"}}) == []
+    assert errors(schema, {"fine_tuner": {"base_model_id": "m"}}) == ["'training_data_id' is a required property"]
 
 
 def test_it_has_the_sections_of_installed_plugins(install: Any) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ftcore import templates
+from ftcore import policy, templates
 from ftcore.config import Config, in_order
 from ftcore.errors import ConfigError, FtcoreError, InvalidConfig, PluginError, Problem
-from ftcore.plugins import Plugins
+from ftcore.hookspecs import PROJECT
+from ftcore.plugins import DISABLE_VARIABLE, Plugins
 from ftcore.run import runs
 from ftcore.selection import Choice, choices
 from ftcore.settings.contradictions import contradictions
@@ -36,7 +38,7 @@ def check(config: Config, plugins: Plugins) -> tuple[list[Choice], list[str]]:
         selected = choices(config, plugins)
     except FtcoreError as error:
         blame = error
-    active = {choice.plugin for choice in selected}
+    active = {choice.plugin for choice in selected} | deciding(config, plugins)
     problems = [*contradictions(config.given), *_run_name(config), *_output_dir(config)]
     problems += templates.problems(config.fine_tuner.chat_template, config.folder("fine_tuner.chat_template"))
     problems += [problem for name in sorted(active) for problem in config.incomplete.get(name, ())]
@@ -48,11 +50,13 @@ def check(config: Config, plugins: Plugins) -> tuple[list[Choice], list[str]]:
         raise blame
     if errors:
         raise InvalidConfig(in_order(config.source, errors) + ([str(blame)] if blame else []))
-    return selected, in_order(config.source, problems) + _broken(plugins) + _outdated(config, plugins)
+    return selected, in_order(config.source, problems) + _broken(plugins) + _left_out(plugins) + _outdated(
+        config, plugins
+    )
 
 
 def preflight(config: Config, plugins: Plugins, selected: Iterable[Choice], run_name: str) -> list[str]:
-    """Ask the chosen plugins what would fail at the end of the run; they may use the network.
+    """Ask the chosen plugins, and those with a policy, what would fail at the end of the run; they may use the network.
 
     Returns:
         The warnings, one line each.
@@ -61,7 +65,8 @@ def preflight(config: Config, plugins: Plugins, selected: Iterable[Choice], run_
         InvalidConfig: with one line for each problem found.
         PluginError: a plugin failed to answer.
     """
-    return _required(config, _preflight(config, plugins, {choice.plugin for choice in selected}, run_name))
+    asked = {choice.plugin for choice in selected} | deciding(config, plugins)
+    return _required(config, _preflight(config, plugins, asked, run_name))
 
 
 def ready(config: Config, plugins: Plugins, names: Iterable[str], run_name: str) -> list[str]:
@@ -78,6 +83,12 @@ def ready(config: Config, plugins: Plugins, names: Iterable[str], run_name: str)
     checked = [name for name in plugins.implementing("ftcore_check") if name in chosen]
     warnings = _required(config, [problem for name in checked for problem in _answer(config, plugins, name)])
     return warnings + _required(config, _preflight(config, plugins, chosen, run_name))
+
+
+def deciding(config: Config, plugins: Plugins) -> set[str]:
+    """The plugins that have a part in every run, or in this one whatever it does: those with policies, and with files
+    that this configuration extends."""
+    return {*policy.asked(plugins), *(layer.plugin for layer in config.source.layers if layer.plugin)}
 
 
 def _preflight(config: Config, plugins: Plugins, chosen: set[str], run_name: str) -> list[Problem]:
@@ -144,7 +155,14 @@ def _answer(config: Config, plugins: Plugins, name: str, hook: str = "ftcore_che
         raise PluginError(f"{plugins.get(name)} failed in {hook}", why=why) from error
     if not all(isinstance(problem, Problem) for problem in found):
         raise plugins.breach(name, f"{hook} must yield Problems")
-    return found
+    return [_signed(problem, name, plugins) for problem in found]
+
+
+def _signed(problem: Problem, name: str, plugins: Plugins) -> Problem:
+    """A problem with the name of the plugin whose rules made it one, where that is not plain from the key."""
+    if name not in policy.asked(plugins) or problem.where.partition(".")[0] == name:
+        return problem
+    return replace(problem, message=f"{problem.message}, says {plugins.get(name)}")
 
 
 def _idle_sections(config: Config, plugins: Plugins, active: Iterable[str]) -> Iterator[Problem]:
@@ -165,6 +183,15 @@ def _idle_sections(config: Config, plugins: Plugins, active: Iterable[str]) -> I
 
 def _broken(plugins: Plugins) -> list[str]:
     return [f"warning: {record} is broken: {record.reason}" for record in plugins.records if record.state == "broken"]
+
+
+def _left_out(plugins: Plugins) -> list[str]:
+    """Third parties' plugins that are disabled: whether one has a policy is not known unless it is imported."""
+    return [
+        f"warning: {record} is disabled ({DISABLE_VARIABLE}): if it has a policy, that does not count"
+        for record in plugins.records
+        if record.state == "disabled" and record.distribution != PROJECT
+    ]
 
 
 def _outdated(config: Config, plugins: Plugins) -> list[str]:

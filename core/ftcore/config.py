@@ -81,6 +81,11 @@ class Config:
         """`file:line` of a key, `--set section.key` or a plugin's policy where it comes from there, or the file alone."""
         return self.source.place(where)
 
+    @property
+    def ruled(self) -> list[Ruling]:
+        """What policies gave: their rulings that are in force and are not what the user said."""
+        return [ruling for ruling in self.policies if ruling.where in self.source.policies]
+
     def folder(self, where: str) -> Path:
         """Where a relative path in a key's value is looked up, besides the working directory."""
         return self.folders.get(where, self.path.parent)

@@ -82,7 +82,7 @@ class _Reader:
         if identity in self.found:
             return
         if len(self.found) == _MOST:
-            first = next(iter(self.found))
+            first = next(iter(self.found.values())).name
             raise ConfigError(f"{first} is built on more than {_MOST - 1} others", fix="Put some of them together")
         values, lines = toml.read(source) if isinstance(source, Path) else toml.parse(source, name)
         extended = values.pop(KEY, [])

@@ -27,6 +27,8 @@ HOOK = "ftcore_policy"
 RUN_NAMES = {"run_name": "name", "run_name_prefix": "name_prefix", "run_name_suffix": "name_suffix"}
 """Keys of `[mlflow]` that mean a key of `[run]`."""
 
+_SHOWN = 6
+
 Tables = Mapping[str, Mapping[str, Any]]
 Read = Callable[[Tables], dict[str, dict[str, Any]]]
 """Reads tables as the sections' fields want their values."""
@@ -149,6 +151,33 @@ def violations(rulings: Sequence[Ruling], values: Tables, said: Tables, read: Re
             yield Problem(where, message, "Remove it")
 
 
+def headline(ruled: Sequence[Ruling]) -> str:
+    """What policies gave, in one line."""
+    by_plugin: dict[str, list[str]] = {}
+    for ruling in ruled:
+        by_plugin.setdefault(ruling.plugin, []).append(ruling.where + " (locked)" * ruling.locked)
+    return "; ".join(f"{plugin} gives {_few(keys)}" for plugin, keys in by_plugin.items())
+
+
+def facts(ruled: Sequence[Ruling], plugins: Plugins) -> dict[str, Any]:
+    """What policies gave, by plugin, for a run's manifest."""
+    found: dict[str, Any] = {}
+    for ruling in ruled:
+        record = plugins.get(ruling.plugin)
+        assert record is not None
+        about: dict[str, Any] = {
+            "distribution": record.distribution,
+            "version": record.version,
+            "gives": {},
+            "locked": {},
+        }
+        entry = found.setdefault(ruling.plugin, about)
+        entry["gives"][ruling.where] = ruling.value
+        if ruling.locked:
+            entry["locked"][ruling.where] = ruling.reason
+    return found
+
+
 def only(rulings: Sequence[Ruling], keys: frozenset[str]) -> list[Ruling]:
     """The locks on some keys, and no default: for a run that has all its settings, of which `--set` changes some."""
     return [
@@ -211,6 +240,11 @@ def _conflicts(rulings: Sequence[Ruling], said: Tables) -> Iterator[Problem]:
                 f"{shown(other.value)}: two policies that differ"
             )
             yield Problem(second.where, message, f"{fix} (FTCORE_DISABLE={other.plugin})" if "Leave" in fix else fix)
+
+
+def _few(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return ", ".join(keys[:_SHOWN]) + more
 
 
 def _own_key(where: str) -> str:

@@ -4,25 +4,50 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftcore import renamed
+from ftcore import policy, renamed
 from ftcore.config import CORE_SECTIONS
+from ftcore.errors import FtcoreError
+from ftcore.extends import KEY
 from ftcore.plugins import Plugins
 from ftcore.settings.base import Section
 
+_EXTENDS = {
+    "description": "The configurations that this one is built on: TOML files, relative to this one, or `plugin:name`. What "
+    "this file says wins, and of a list the later ones over the earlier ones.",
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string", "minLength": 1}},
+    ],
+}
 _REFERENCE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}"}
 
 
 def config_schema(plugins: Plugins) -> dict[str, Any]:
     """The schema of all sections: ftcore's own and those of the installed plugins."""
-    models = CORE_SECTIONS | plugins.sections
+    sections = {name: _or_any_table(model) for name, model in (CORE_SECTIONS | plugins.sections).items()}
+    required = _required(sections, plugins)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "ftcore configuration",
         "type": "object",
-        "properties": {name: _or_any_table(model) for name, model in models.items()},
-        "required": ["fine_tuner"],
+        "properties": {KEY: _EXTENDS, **sections},
+        "if": {"not": {"required": [KEY]}},
+        "then": {"required": ["fine_tuner"], "properties": required},
         "additionalProperties": False,
     }
+
+
+def _required(sections: dict[str, dict[str, Any]], plugins: Plugins) -> dict[str, Any]:
+    """Takes the required keys out of the sections: a file that another one extends, or a policy, may have them."""
+    try:
+        given = {ruling.where for ruling in policy.gather(plugins, CORE_SECTIONS | plugins.sections, {}, [])}
+    except FtcoreError:  # whoever reads a configuration is told
+        given = set()
+    keys = {
+        name: [key for key in table.pop("required", ()) if f"{name}.{key}" not in given]
+        for name, table in sections.items()
+    }
+    return {name: {"required": needed} for name, needed in keys.items() if needed}
 
 
 def _or_any_table(model: type[Section]) -> dict[str, Any]:

@@ -209,7 +209,7 @@ def _reporters(config: Config, plugins: Plugins) -> Iterator[Choice]:
     for name in config.fine_tuner.reporters():
         where = config.locate("fine_tuner.report_to")
         plugins.require("reporter", name, f"{where}: report_to")
-        yield Choice("reporter", name, "named in report_to")
+        yield Choice("reporter", name, _named_in(config, "fine_tuner.report_to", "report_to"))
 
 
 def _savers(config: Config, plugins: Plugins) -> Iterator[Choice]:
@@ -217,13 +217,19 @@ def _savers(config: Config, plugins: Plugins) -> Iterator[Choice]:
         plugins.require("saver", name, config.locate("stages.savers") + ": [stages] savers")
         given = config.stages.savers is not None
         default = "push_to_hub is true" if name == "hub" else "the default"
-        yield Choice("saver", name, "named in [stages] savers" if given else default)
+        yield Choice("saver", name, _named_in(config, "stages.savers", "[stages] savers") if given else default)
 
 
 def _named(config: Config, plugins: Plugins, stage: Stage, name: str) -> Choice:
     plugins.require(stage, name, f"{config.locate(f'stages.{stage}')}: [stages] {stage}")
-    given = config.was_given("stages", stage)
-    return Choice(stage, name, f"named in [stages] {stage}" if given else "the default")
+    key = f"stages.{stage}"
+    given = config.was_given("stages", stage) or key in config.source.policies
+    return Choice(stage, name, _named_in(config, key, f"[stages] {stage}") if given else "the default")
+
+
+def _named_in(config: Config, where: str, key: str) -> str:
+    by = f" by {config.locate(where)}" if where in config.source.policies else ""
+    return f"named in {key}{by}"
 
 
 def _bids(

@@ -15,11 +15,12 @@ from typing import Any
 
 import tomli
 
-from ftcore import __version__, files
+from ftcore import __version__, files, policy
 from ftcore.config import CORE_SECTIONS, Config
 from ftcore.errors import ConfigError, InvalidConfig
 from ftcore.plugins import Plugins
 from ftcore.run import manifest, runs
+from ftcore.secrets import masked
 from ftcore.selection import Choice
 from ftcore.settings.base import Section
 from ftcore.text import shown
@@ -62,7 +63,9 @@ def changes(
     then = {choice["stage"]: choice["plugin"] for choice in facts.get("stages", ())}
     now: dict[str, str] = {choice.stage: choice.plugin for choice in selected if choice.plugin}
     learning = {stages.get(stage) for stages in (then, now) for stage in LEARNING_STAGES}
-    found = [*_settings(_tables(folder), tomli.loads(runs.as_toml(config)), plugins, learning)]
+    given = _given(facts)
+    found = [*_settings(_tables(folder), tomli.loads(runs.as_toml(config)), plugins, learning, given)]
+    found += _policies(facts.get("policies", {}), policy.facts(config.ruled, plugins))
     found += [
         Change(f"the {stage}", str(then.get(stage, _NOTHING)), str(now.get(stage, _NOTHING)), matters=True)
         for stage in LEARNING_STAGES
@@ -110,6 +113,23 @@ def require_none(name: str, found: Sequence[Change]) -> None:
         raise InvalidConfig([*lines, advice])
 
 
+def require_same_settings(folder: Path, config: Config, plugins: Plugins, selected: Sequence[Choice]) -> None:
+    """Stop a process that a launcher has started, where it reads other settings than the one that made the run directory:
+    a plugin with a policy may be missing on its machine, or an environment variable.
+
+    Raises:
+        ConfigError: what is learned depends on the difference.
+    """
+    learning = {choice.plugin for choice in selected if choice.stage in LEARNING_STAGES}
+    found = _settings(_tables(folder), tomli.loads(runs.as_toml(config)), plugins, learning, _given(runs.facts(folder)))
+    if different := [str(change) for change in found if change.matters]:
+        raise ConfigError(
+            "this process has other settings than the run that it belongs to",
+            why="; ".join(different),
+            fix="Install the same plugins, and set the same variables, wherever the run is launched to",
+        )
+
+
 def renewed(folder: Path, config: Config, plugins: Plugins, selected: Sequence[Choice]) -> dict[str, Any]:
     """What the manifest says from now on where a run goes on; its directory gets the settings in force."""
     files.write_text(folder / "config.toml", runs.as_toml(config))
@@ -118,6 +138,9 @@ def renewed(folder: Path, config: Config, plugins: Plugins, selected: Sequence[C
         "ftcore",
         "config_file",
         "config_dir",
+        "config_folders",
+        "origins",
+        "policies",
         "overrides",
         "chosen",
         "seed",
@@ -136,7 +159,33 @@ def _tables(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{folder} is no run directory", why=f"its config.toml cannot be read: {error}") from error
 
 
-def _settings(old: Mapping[str, Any], new: Mapping[str, Any], plugins: Plugins, learning: set[Any]) -> Iterator[Change]:
+def _given(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The plugin whose policy gave a value then, by `section.key`."""
+    found: dict[str, str] = {}
+    for plugin, about in facts.get("policies", {}).items():
+        for where in about["gives"]:
+            found[".".join(where.split(".")[:2])] = f"{plugin} ({about['distribution']} {about['version']})"
+    return found
+
+
+def _policies(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    """Policies that are others now, or gone; what they change in the settings is told besides."""
+    for plugin in sorted(then.keys() | now.keys()):
+        old, new = then.get(plugin), now.get(plugin)
+        if masked(old) != masked(new):
+            yield Change(f"the policy of {plugin}", _policy(old), _policy(new), matters=False)
+
+
+def _policy(about: Mapping[str, Any] | None) -> str:
+    if about is None:
+        return _NOTHING
+    gives = ", ".join(f"{where} = {shown(value)}" for where, value in about["gives"].items())
+    return f"that of {about['distribution']} {about['version']}, which gives {gives}"
+
+
+def _settings(
+    old: Mapping[str, Any], new: Mapping[str, Any], plugins: Plugins, learning: set[Any], given: Mapping[str, str]
+) -> Iterator[Change]:
     sections = CORE_SECTIONS | plugins.sections
     for name, model in sections.items():
         before, after = old.get(name), new.get(name)
@@ -146,7 +195,8 @@ def _settings(old: Mapping[str, Any], new: Mapping[str, Any], plugins: Plugins, 
         for key in sorted(before.keys() | after.keys()):
             first, second = before.get(key, _NOTHING), after.get(key, _NOTHING)
             if first != second:
-                yield Change(f"{name}.{key}", shown(first), shown(second), matters=key not in harmless)
+                by = f" by the policy of {given[where]}" if (where := f"{name}.{key}") in given else ""
+                yield Change(where, f"{shown(first)}{by}", shown(second), matters=key not in harmless)
 
 
 def _versions(facts: Mapping[str, Any], plugins: Plugins, learning: set[Any]) -> Iterator[Change]:

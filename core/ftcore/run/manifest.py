@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ftcore import __version__, files
+from ftcore import __version__, files, origins, policy
 from ftcore.config import Config
 from ftcore.plugins import Plugins
 from ftcore.selection import Choice
@@ -69,6 +69,9 @@ def first_manifest(
         "config_file": config.path.name,
         "config_dir": str(config.path.parent.absolute()),
         "overrides": list(config.overrides),
+        "config_folders": {where: str(folder.absolute()) for where, folder in config.folders.items()},
+        "origins": origins.written(config),
+        "policies": policy.facts(config.ruled, plugins),
         "chosen": {section: sorted(table) for section, table in config.given.items()},
         "seed": config.fine_tuner.seed,
         "stages": [vars(choice) for choice in selected if choice.plugin],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ftcore import __version__
+from ftcore import __version__, policy
 from ftcore.check import check, preflight
 from ftcore.config import Config
 from ftcore.contracts import RunStatus
@@ -16,6 +16,7 @@ from ftcore.errors import FtcoreError, Interrupted
 from ftcore.plugins import Plugins
 from ftcore.reporting.fan_out import Reporting, Silence
 from ftcore.run import disk, out_of_memory, runs, training
+from ftcore.run.changes import require_same_settings
 from ftcore.run.finishing import finish
 from ftcore.run.interrupt import stop_on_signal
 from ftcore.run.locks import Lock, held
@@ -24,6 +25,7 @@ from ftcore.run.runs import ActiveRun
 from ftcore.run.stages import Stages
 from ftcore.run.steps import Steps, Work
 from ftcore.selection import Choice
+from ftcore.trace import own_work
 
 
 def run(config: Config, plugins: Plugins, command: Sequence[str] = ()) -> ActiveRun:
@@ -40,9 +42,10 @@ def run(config: Config, plugins: Plugins, command: Sequence[str] = ()) -> Active
     name = Stages(config, plugins, selected).run_name(started_at)
     warnings += preflight(config, plugins, selected, name)
     active = runs.create(config, plugins, selected, name, started_at)
+    active.keep(plugins.trace)
     for warning in warnings:
         active.warn(warning.removeprefix("warning: "))
-    active.say(f"ftcore {__version__} · run {active.name} · {active.dir}")
+    _introduce(active, config)
     _launch(active, config, plugins, selected, command)
     return active
 
@@ -71,8 +74,9 @@ def resume(
     except FtcoreError:
         lock.release()
         raise
+    active.keep(plugins.trace)
     try:
-        active.say(f"ftcore {__version__} · run {active.name} · {active.dir}")
+        _introduce(active, config)
         if active.facts.get("status") == "finished":
             active.say("finished   nothing is left to do")
             return active
@@ -83,6 +87,13 @@ def resume(
     finally:
         active.close()
     return active
+
+
+def _introduce(active: ActiveRun, config: Config) -> None:
+    """The first lines of a run."""
+    active.say(f"ftcore {__version__} · run {active.name} · {active.dir}")
+    if config.ruled:
+        active.say(f"policy     {policy.headline(config.ruled)}")
 
 
 def _launch(
@@ -107,7 +118,9 @@ def go_on(config: Config, plugins: Plugins, folder: Path) -> ActiveRun:
         FtcoreError: as `run`.
     """
     selected, _ = check(config, plugins)
+    require_same_settings(folder, config, plugins, selected)
     active = runs.enter(config, folder)
+    active.keep(plugins.trace)
     try:
         train(active, config, plugins, selected)
     finally:
@@ -128,7 +141,8 @@ class LocalJob:
 
     def run_here(self) -> None:
         try:
-            train(self.active, self.config, self.plugins, self.selected)
+            with own_work(self.plugins.trace, "ftcore_launch", "Job.run_here"):
+                train(self.active, self.config, self.plugins, self.selected)
         except BaseException as error:
             self.error = error
             raise
