@@ -143,7 +143,7 @@ def old_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("old_names")
-@pytest.mark.filterwarnings("default::ftcore.errors.FtcoreDeprecationWarning")
+@pytest.mark.filterwarnings("ignore::ftcore.errors.FtcoreDeprecationWarning")
 def test_what_goes_away_is_said_at_the_plugins_line(install: Any, ftcore: Any, tmp_path: Path) -> None:
     site = install("acme-ftcore", {"acme_outdated": PLUGIN}, {"acme": "acme_outdated"})
     with pytest.warns(FtcoreDeprecationWarning) as warned:
@@ -163,11 +163,12 @@ def test_what_goes_away_is_said_at_the_plugins_line(install: Any, ftcore: Any, t
     (tmp_path / "data.jsonl").write_text('{"question": "a", "answer": "b"}\n', encoding="utf-8")
     config = tmp_path / "config.toml"
     config.write_text('[fine_tuner]\nbase_model_id = "m"\ntraining_data_id = "data.jsonl"\n', encoding="utf-8")
+    del sys.modules["acme_outdated"]  # a command is a process of its own, which imports it again
     outcome = ftcore("check", str(config))
     said = [line for line in (outcome.out + outcome.err).splitlines() if str(module) in line]
     expected = sorted(f"warning: plugin 'acme' (acme-ftcore 1.2.3): {line}" for line in record.outdated)
     assert (outcome.code, sorted(said)) == (0, expected)
-    assert f"acme is outdated: {record.outdated[0]}" in ftcore("plugins").out
+    assert f"acme is outdated: {record.outdated[1]}" in ftcore("plugins").out
 
 
 @pytest.mark.usefixtures("old_names")
@@ -193,7 +194,6 @@ def test_a_name_that_never_was_is_an_attribute_error() -> None:
         renamed_names("ftcore.contracts", {})("Bit")
 
 
-@pytest.mark.filterwarnings("ignore::ftcore.errors.FtcoreDeprecationWarning")
 def test_a_hook_of_a_newer_ftcore_can_be_optional(install: Any) -> None:
     source = (
         "from ftcore import hookimpl\n@hookimpl(optionalhook=True)\ndef ftcore_of_tomorrow(run, extra): ...\n"

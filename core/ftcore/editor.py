@@ -36,7 +36,7 @@ def install(config: Path, schema: Mapping[str, Any]) -> list[str]:
 
     Raises:
         ConfigError: there is no such configuration, another file or line stands in the way, or a file cannot be
-            written; then nothing is changed.
+            written; of the configuration, nothing is changed then.
     """
     toml.read(config)
     text = _read(config)

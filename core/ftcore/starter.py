@@ -130,6 +130,7 @@ def text(file: str, preset: Preset, model: str | None, data: str | None, columns
         f"#   ftcore check {file}       find mistakes",
         f"#   ftcore estimate {file}    how much memory it takes",
         f"#   ftcore run {file}         train",
+        f"#   ftcore schema --install {file}    complete and check it in your editor",
         "# Every key that is left out has a default; docs/configuration.md lists them all.",
         "",
         "[fine_tuner]",

@@ -26,7 +26,7 @@ COMMANDS = {
     "estimate": "Say how much memory a configuration will take.",
     "doctor": "Say what this machine has to train with.",
     "cache": "List or prune what is kept to save time.",
-    "schema": "Print the JSON Schema of the configuration.",
+    "schema": "Print the configuration's JSON Schema, or install it for editors.",
 }
 """The core's commands; each is the function of its name in the module of its name."""
 
