@@ -1,4 +1,5 @@
-"""Writes `configuration.md` and `hooks.md` from the docstrings in the code, and `life.md` with its drawing.
+"""Writes `configuration.md` and `hooks.md` from the docstrings in the code, and `life.md` with its drawing; in
+`testing-plugins.md`, the table of rules.
 
 python docs/generate.py           write them
 python docs/generate.py --check   exit with 1 where one of them is not current
@@ -23,6 +24,7 @@ from ftcore.plugins import discover
 from ftcore.run.changes import LEARNING_STAGES, changeable
 from ftcore.settings.base import Section
 from ftcore.settings.fine_tuner import CONCERNS
+from ftcore.testing.conformance.check import all_rules
 
 DOCS = Path(__file__).parent
 
@@ -264,7 +266,27 @@ _TYPES_HEAD = """## Types
 
 What the hooks take and return; all in `ftcore.contracts`, which imports nothing heavy."""
 
-PAGES = {"configuration.md": configuration, "hooks.md": hooks, "life.md": life.page, "life.svg": life.drawing}
+# Rules for plugins
+
+
+def rules() -> str:
+    """The text of `testing-plugins.md`, whose end is the table of all rules."""
+    written = (DOCS / "testing-plugins.md").read_text(encoding="utf-8").partition(_RULES_HEAD)[0]
+    rows = [f"| `{rule.id}` | {rule.what} |" for rule in all_rules()]
+    return "\n".join(
+        [f"{written}{_RULES_HEAD}", "", "| rule | what a plugin that keeps it does |", "|---|---|", *rows, ""]
+    )
+
+
+_RULES_HEAD = "### All rules"
+
+PAGES = {
+    "configuration.md": configuration,
+    "hooks.md": hooks,
+    "life.md": life.page,
+    "life.svg": life.drawing,
+    "testing-plugins.md": rules,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -126,7 +126,12 @@ def _init(run: Run, settings: WandbSettings, mode: str, record: RunRecord) -> An
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
-    wandb.setup(wandb.Settings(silent=True))
+    service = wandb.setup(wandb.Settings(silent=True))
+    # The same id at every attempt, so that one whose answer was lost does not leave a second run.
+    run_id = record.external_id or _run_id(run, record)
+    active = getattr(service, "most_recent_active_run", None)
+    if active is not None and active.id == run_id:
+        return active  # it was opened, and what came behind that failed
     quiet = wandb.Settings(
         console="off",
         silent=True,
@@ -146,8 +151,7 @@ def _init(run: Run, settings: WandbSettings, mode: str, record: RunRecord) -> An
         project=settings.project or os.environ.get("WANDB_PROJECT") or "ftcore",
         entity=settings.entity,
         name=record.name,
-        # The same id at every attempt, so that one whose answer was lost does not leave a second run.
-        id=record.external_id or _run_id(run, record),
+        id=run_id,
         resume="allow",
         mode=cast(Any, mode),
         group=settings.group,

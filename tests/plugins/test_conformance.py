@@ -47,7 +47,8 @@ def test_files(check: Check, tmp_path: Path) -> None:
     few.write_text("".join(json.dumps({"question": f"q{n}", "answer": f"a{n}"}) + "\n" for n in range(5)))
     line = json.dumps({"question": "How many apples are there?", "answer": "There are three apples. " * 4})
     many.write_text(f"{line}\n" * 100_000)
-    setup = PluginSetup(data=f"file:{few}", missing=f"file:{tmp_path / 'gone.jsonl'}", large=f"file:{many}")
+    on_disk = {"file": {"memory_limit_mb": 1, "cache_dir": str(tmp_path / "cache")}}
+    setup = PluginSetup(on_disk, data=f"file:{few}", missing=f"file:{tmp_path / 'gone.jsonl'}", large=f"file:{many}")
     report = check("file", setup=setup)
     assert "data-streams" in {outcome.rule for outcome in report.of("passed")}
 
@@ -58,7 +59,8 @@ def test_tensorboard(check: Check) -> None:
     assert not_tried(report) & {"reporter-batches", "reporter-survives-failures"} == set()
 
 
-@pytest.mark.xdist_group("mlflow")
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 def test_mlflow(check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -8,13 +8,33 @@ contract, and `pytest --ftcore-plugin NAME` does so with one test for each rule.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ftcore.testing.conformance.report import Report
     from ftcore.testing.conformance.setup import PluginSetup
+    from ftcore.testing.hub import FakeHub
+    from ftcore.testing.memory_reporter import MemoryReporter
+    from ftcore.testing.project import CommandResult, FinishedRun, Project
+    from ftcore.testing.recorder import HookCall, HookRecorder
 
-__all__ = ["PluginSetup", "check_plugin"]
+__all__ = [
+    "CommandResult", "FakeHub", "FinishedRun", "HookCall", "HookRecorder", "MemoryReporter", "PluginSetup", "Project",
+    "check_plugin",
+]  # fmt: skip
+
+_HOMES = {
+    "CommandResult": "project",
+    "FakeHub": "hub",
+    "FinishedRun": "project",
+    "HookCall": "recorder",
+    "HookRecorder": "recorder",
+    "MemoryReporter": "memory_reporter",
+    "PluginSetup": "conformance.setup",
+    "Project": "project",
+}
+"""The module of each type, which is imported when it is asked for: pytest imports this package at every start."""
 
 
 def check_plugin(name: str, kinds: Sequence[str] | None = None, setup: PluginSetup | None = None) -> Report:
@@ -40,8 +60,6 @@ def check_plugin(name: str, kinds: Sequence[str] | None = None, setup: PluginSet
 
 
 def __getattr__(name: str) -> Any:
-    if name == "PluginSetup":
-        from ftcore.testing.conformance.setup import PluginSetup
-
-        return PluginSetup
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any
 from ftcore.contracts import Examples, Prepared
 from ftcore.settings.data import DataSettings
 from ftcore.testing.conformance.subject import Scene, Subject, as_raised
-from ftcore.testing.conformance.weights import loaded
+from ftcore.testing.conformance.weights import loaded, unsettle
 
 LENGTH = 96
 """The longest example, in tokens; one of the rows is longer."""
@@ -71,9 +70,7 @@ class Fitting:
 
     @cached_property
     def prepared(self) -> Prepared:
-        import torch
-
-        torch.manual_seed(random.SystemRandom().randrange(2**31))
+        unsettle()
         with as_raised():
             prepared: Prepared = self.trainer.prepare(self.examples)
         return prepared

@@ -146,7 +146,8 @@ def batches(subject: Subject) -> Iterator[str]:
     made = _made(subject)
     from datasets import Dataset
 
-    columns = Dataset.from_list(made.rows)[:]
+    names = dict.fromkeys(name for row in made.rows for name in row)
+    columns = Dataset.from_dict({name: [row.get(name) for row in made.rows] for name in names})[:]
     for number in range(len(made.rows)):
         cells = {name: column[number] for name, column in columns.items()}
         batched = made.formatter(cells)

@@ -64,15 +64,16 @@ def trains(subject: Subject) -> Iterator[str]:
     found, model = _loaded(_scene(subject))
     if not model.training:
         yield "the model is in evaluation mode"
+    learned = [name for name, value in model.named_parameters() if value.requires_grad]
+    if not learned:
+        yield "no weight is trained"
+        return
     ids = torch.tensor([found("How many apples are there?")["input_ids"]], device=next(model.parameters()).device)
     loss = model(input_ids=ids, labels=ids).loss
     if not torch.isfinite(loss):
         yield f"the loss of a sentence is {float(loss)}"
     loss.backward()
-    learned = [name for name, value in model.named_parameters() if value.requires_grad]
-    if not learned:
-        yield "no weight is trained"
-    elif not any(value.grad is not None and value.grad.abs().sum() > 0 for value in model.parameters()):
+    if not any(value.grad is not None and value.grad.abs().sum() > 0 for value in model.parameters()):
         yield "no trained weight has a gradient"
     if others := [name for name in learned if "lora" not in name]:
         yield f"weights besides the adapter are trained: {', '.join(others[:3])}"

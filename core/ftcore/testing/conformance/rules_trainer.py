@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from ftcore.errors import FtcoreError
 from ftcore.testing.conformance.fitting import LENGTH, fitting
 from ftcore.testing.conformance.rules import NotTried, raised, rule
 from ftcore.testing.conformance.subject import Subject
-from ftcore.testing.conformance.weights import changed, trainable, weights
+from ftcore.testing.conformance.weights import changed, trainable, unsettle, weights
 
 LEARNED = 0.95
 """The share of the loss that may be left after some passes over a few rows."""
@@ -153,13 +152,11 @@ _FEW = {"epochs": 1, "save_steps": 100, "save_total_limit": 10}
 )
 def repeats(subject: Subject) -> Iterator[str]:
     """The same seed gives the same weights."""
-    import torch
-
     learned = []
     for _ in range(2):
         fit = fitting(subject, _FEW)
         fit.attach()
-        torch.manual_seed(random.SystemRandom().randrange(2**31))
+        unsettle()
         fit.trainer.fit(None)
         learned.append(trainable(fit.model))
     if different := changed(*learned, tolerance=1e-6):

@@ -9,15 +9,21 @@ from ftcore.testing.conformance.subject import Scene
 
 
 def loaded(scene: Scene) -> tuple[Any, Any]:
-    """The tokenizer, and the model with its adapter, as the configuration's loader loads them.
-
-    The random states are elsewhere beforehand each time: a seed that is not set does not go unnoticed.
-    """
-    import torch
-
-    torch.manual_seed(random.SystemRandom().randrange(2**31))
+    """The tokenizer, and the model with its adapter, as the configuration's loader loads them."""
+    unsettle()
     loader = scene.stages.loader(scene.run)
     return loader.tokenizer(), loader.model()
+
+
+def unsettle() -> None:
+    """Let all random states be elsewhere each time: a seed that is not set does not go unnoticed."""
+    import numpy
+    import torch
+
+    seed = random.SystemRandom().randrange(2**31)
+    random.seed(seed)
+    numpy.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def trainable(model: Any) -> dict[str, Any]:
