@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from functools import partial
-from types import CodeType
+from types import CodeType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class FollowedGenerator(Generator[Any, Any, Any]):
     """Passes everything on to a generator, and times it while it works; the call is over when the generator is."""
 
-    def __init__(self, inner: Generator[Any, Any, Any], call: Call, trace: Trace) -> None:
+    def __init__(self, inner: GeneratorType[Any, Any, Any], call: Call, trace: Trace) -> None:
         self._inner, self._call, self._trace = inner, call, trace
         self._items = 0
         self._over = False
@@ -24,8 +24,7 @@ class FollowedGenerator(Generator[Any, Any, Any]):
     @property
     def gi_code(self) -> CodeType:
         """Where the generator is written, which pluggy names when one yields too often."""
-        code: CodeType = self._inner.gi_code
-        return code
+        return self._inner.gi_code
 
     def send(self, value: Any, /) -> Any:
         return self._go_on(partial(self._inner.send, value))
