@@ -76,3 +76,15 @@ def commands(page: Path) -> list[list[str]]:
 def name(page: Path) -> str:
     """A page's path, for the names of tests."""
     return page.relative_to(ROOT).as_posix()
+
+
+def sessions(page: Path) -> list[tuple[str, list[str]]]:
+    """What is typed in a page's consoles, each with the lines that are shown below it."""
+    found: list[tuple[str, list[str]]] = []
+    for snippet in snippets(page):
+        for line in snippet.body.splitlines() if snippet.kind == "console" else ():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            elif line.strip():
+                found[-1][1].append(line)
+    return found

@@ -17,13 +17,30 @@ from ftcore.cli.main import cli
 from ftcore.config import CORE_SECTIONS, load
 from ftcore.plugins import Plugins
 
-TRUSTED = {"make", "pip", "pytest", "python", "cd", "git", "export", "mkdir", "ls", "twine", "mlflow", "sbatch", "npx"}
+TRUSTED = {
+    "make",
+    "pip",
+    "pytest",
+    "python",
+    "cd",
+    "git",
+    "export",
+    "mkdir",
+    "ls",
+    "twine",
+    "mlflow",
+    "sbatch",
+    "npm",
+    "npx",
+}
 """Commands of others that a page may show."""
 OF_EXAMPLES = {"acme-demo"}
 """Commands that the example plugins add."""
 PYTHON_RUN_BY = {
     "docs/how-to/": "tests/docs/test_how_to.py",
     "docs/plugin-tutorial.md": "tests/docs/test_tutorial.py",
+    "docs/organisations.md": "tests/docs/test_organisations.py",
+    "docs/testing-plugins.md": "tests/test_testing_page.py",
 }
 RUN_ELSEWHERE = {page.name for page in HOW_TO} | {"plugin-tutorial.md"}
 """Pages whose files are put to use, plugins and all, by the tests beside this one."""
@@ -103,7 +120,7 @@ def test_commands_in_consoles_can_be_typed(page: Path, tmp_path: Path, plugins: 
 def test_commands_in_the_text_are_there(page: Path) -> None:
     for code in inline(page):
         words = code.split()
-        if words[0] == "ftcore" and len(words) > 1 and re.fullmatch(r"[a-z-]+", words[1]):
+        if words[0] == "ftcore" and len(words) > 1 and re.fullmatch(r"(--)?[a-z-]+", words[1]):
             known_words(words[1:])
 
 
@@ -132,7 +149,7 @@ def known_words(words: list[str]) -> None:
         return
     command: click.Command | None = cli
     context = click.Context(cli)
-    while isinstance(command, click.Group) and words and re.fullmatch(r"[a-z-]+", words[0]):
+    while isinstance(command, click.Group) and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
         inner = command.get_command(context, words[0])
         assert inner is not None, f"there is no command {words[0]}"
         command, words = inner, words[1:]
@@ -191,6 +208,17 @@ def test_every_row_of_troubleshooting_has_a_command() -> None:
     for row in rows:
         assert len(row) == 3, row
         assert row[1].startswith("`ftcore "), row
+
+
+def test_messages_on_troubleshooting_are_those_of_ftcore() -> None:
+    """What a symptom quotes is in the code, in one piece or at a place where a line is broken."""
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = [found for line in text.splitlines() for found in re.findall(r'"([^"]+)"', line.partition(" | ")[0])]
+    code = "".join(
+        path.read_text(encoding="utf-8") for part in ("core", "plugins") for path in (ROOT / part).rglob("*.py")
+    )
+    assert len(quoted) > 20
+    assert [message for message in quoted if message not in code] == []
 
 
 def test_keys_of_the_config_reference_that_are_bare() -> None:
