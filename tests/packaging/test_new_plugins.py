@@ -125,7 +125,7 @@ def test_their_own_tests_pass(clean: Clean, tmp_path: Path) -> None:
         "--rootdir", clean.packages["data"].parent, "-o", "filterwarnings=error:::ftcore_my_", *tests,
     )  # fmt: skip
     assert re.search(r"\d+ passed", out)
-    assert not re.search(r"skipped|warning", out), out
+    assert "skipped" not in out, out
 
 
 def test_their_code_is_typed(clean: Clean) -> None:
