@@ -40,9 +40,9 @@ def check_plugin(name: str, kinds: Sequence[str] | None = None, setup: PluginSet
 
 
 def rules_for(kinds: Sequence[str], record: PluginRecord | None) -> list[Rule]:
-    """The rules for a plugin as these kinds, those for every plugin first."""
+    """The rules for a plugin as these kinds, those for every plugin first; what it does not serve is one rule's matter."""
     hooks = set(() if record is None else record.hooks)
-    wanted = (EVERY, *kinds)
+    wanted = {EVERY, *kinds} & {EVERY, *(() if record is None else record.stages)}
     return [each for each in all_rules() if each.kind in wanted and (not each.hooks or hooks & set(each.hooks))]
 
 

@@ -14,17 +14,7 @@ from typing import Any
 
 from ftcore.discovery import PluginRecord
 from ftcore.hookspecs import PROJECT
-
-HEAVY = frozenset(
-    {
-        "accelerate", "bitsandbytes", "boto3", "botocore", "datasets", "deepspeed", "google", "gguf", "huggingface_hub",
-        "IPython", "jax", "langchain", "matplotlib", "mlflow", "nltk", "numba", "numpy", "openai", "pandas", "peft",
-        "PIL", "polars", "psycopg", "psycopg2", "pyarrow", "pyspark", "ray", "safetensors", "scipy", "sklearn", "spacy",
-        "sqlalchemy", "tensorboard", "tensorflow", "tokenizers", "torch", "torchvision", "transformers", "triton",
-        "trl", "unsloth", "unsloth_zoo", "vllm", "wandb", "xformers",
-    }
-)  # fmt: skip
-"""Libraries whose import takes a time that one notices."""
+from ftcore.importers import HEAVY
 
 
 @dataclass(frozen=True)
