@@ -19,9 +19,8 @@ from acme_ftcore.labels import IGNORED, encode
 from acme_ftcore.models import model_folder
 from acme_ftcore.reporter import JsonLinesReporter
 from acme_ftcore.settings import AcmeSettings
-from acme_ftcore.tickets import load_tickets
-from ftcore.contracts import DataRequest, DataView, Locator, RunRecord
-from ftcore.errors import ConfigError, DataError, FormatMismatch, ModelError
+from ftcore.contracts import DataView, Locator, RunRecord
+from ftcore.errors import ConfigError, FormatMismatch, ModelError
 from ftcore.plugins import discover
 from ftcore.settings.data import DataSettings
 
@@ -30,17 +29,6 @@ TICKET = {"product": "anvil", "subject": "Weight", "body": "How heavy is it?", "
 
 def view(*columns: str, **settings: Any) -> DataView:
     return DataView(columns, DataSettings(training_data_id="acme:tickets", **settings))
-
-
-def request(path: str, folder: Path, purpose: Any = "training", **options: str) -> DataRequest:
-    locator = Locator(f"acme:{path}", path, options)
-    return DataRequest(locator, purpose, num_proc=1, seed=0, base_dir=folder)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> AcmeSettings:
-    write_demo(tmp_path / "tickets.db")
-    return AcmeSettings(database=Path("tickets.db"))
 
 
 def test_the_plugin_is_installed_and_serves_every_stage() -> None:
@@ -77,36 +65,6 @@ def test_other_data_are_not_tickets() -> None:
         make_formatter(view("question", "answer"))
     assert acme_ftcore.ftcore_bid("formatter", view("question", "answer")) is None
     assert acme_ftcore.ftcore_bid("formatter", view(*TICKET)) is not None
-
-
-def test_solved_tickets_are_read_and_every_tenth_is_held_out(settings: AcmeSettings, tmp_path: Path) -> None:
-    train = load_tickets(request("tickets", tmp_path), settings)
-    held_out = load_tickets(request("tickets", tmp_path, "validation"), settings)
-    assert (len(train), len(held_out)) == (18, 2)
-    assert train.column_names == ["product", "subject", "body", "reply"]
-    assert "It is gone" not in {*train["subject"], *held_out["subject"]}  # an open ticket has no reply to learn
-    october = load_tickets(request("tickets/2026-10", tmp_path), settings)
-    assert 0 < len(october) < len(train)
-
-
-@pytest.mark.parametrize(
-    ("path", "options", "error"),
-    [("invoices", {}, DataError), ("tickets/october", {}, DataError), ("tickets", {"split": "train"}, ConfigError)],
-)
-def test_other_ids_are_refused(
-    settings: AcmeSettings, tmp_path: Path, path: str, options: dict[str, str], error: Any
-) -> None:
-    with pytest.raises(error):
-        load_tickets(request(path, tmp_path, **options), settings)
-
-
-def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "junk.db").write_text("no database at all, but long enough to be looked at " * 20)
-    with pytest.raises(DataError, match=r"junk\.db cannot be read: file is not a database"):
-        load_tickets(request("tickets", tmp_path), AcmeSettings(database=Path("junk.db")))
-    with pytest.raises(DataError, match="unable to open"):
-        load_tickets(request("tickets", tmp_path), AcmeSettings(database=Path("none.db")))
-    assert not (tmp_path / "none.db").exists()
 
 
 def test_the_model_store(tmp_path: Path) -> None:

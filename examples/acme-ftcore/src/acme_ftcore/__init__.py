@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acme_ftcore.conversation import TicketFormatter, make_formatter
@@ -20,6 +21,7 @@ from ftcore.contracts import (
     Job,
     Loader,
     Locator,
+    Policy,
     Reporter,
     Run,
     RunStatus,
@@ -54,8 +56,34 @@ def ftcore_settings() -> type[Section]:
 def ftcore_check(config: Config, settings: AcmeSettings) -> Iterator[Problem]:
     """What can be known before a run: is everything there that Acme's parts will want?"""
     from acme_ftcore.check import problems
+    from acme_ftcore.policy import broken_rules
 
     yield from problems(config, settings)
+    yield from broken_rules(config)
+
+
+@hookimpl
+def ftcore_policy() -> Policy:
+    """What the platform team gives to everybody, where ACME_POLICY names its file."""
+    from acme_ftcore.policy import policy
+
+    return policy()
+
+
+@hookimpl
+def ftcore_base_config(name: str) -> Path:
+    """`extends = "acme:support"`: a start for those who want one."""
+    from acme_ftcore.policy import base_config
+
+    return base_config(name)
+
+
+@hookimpl
+def ftcore_preflight(run_name: str) -> Iterator[Problem]:
+    """The policy's convention for names: here the name is known."""
+    from acme_ftcore.policy import broken_convention
+
+    yield from broken_convention(run_name)
 
 
 @hookimpl

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from acme_ftcore.settings import AcmeSettings
-from acme_ftcore.tickets import database_path
-from ftcore.errors import ConfigError, Problem
+from acme_ftcore.settings import AcmeSettings, sqlite_file
+from ftcore.errors import Problem
 
 if TYPE_CHECKING:
     from ftcore.config import Config
@@ -35,13 +34,14 @@ def _database(config: Config, settings: AcmeSettings) -> Iterator[Problem]:
     ids = (config.fine_tuner.training_data_id, config.fine_tuner.validation_data_id)
     if not any(data_id is not None and data_id.startswith("acme:") for data_id in ids):
         return
-    try:
-        path = database_path(settings, config.path.parent)
-    except ConfigError as error:
-        yield Problem("acme.database", f"{error.what}: {error.why}", error.fix)
-    else:
-        if not path.is_file():
-            yield Problem("acme.database", f"there is no file {path}", "`ftcore acme-demo FILE` makes one to try")
+    if settings.database_url is None:
+        yield Problem(
+            "acme.database_url", "is not set: acme:tickets are read from it", "Set it to sqlite:///tickets.db"
+        )
+        return
+    file = sqlite_file(settings.database_url, config.path.parent)
+    if file is not None and not file.is_file():
+        yield Problem("acme.database_url", f"there is no file {file}", "`ftcore acme-demo FILE` makes one to try")
 
 
 def _left_aside(config: Config, stage: str, keys: tuple[str, ...]) -> Iterator[Problem]:

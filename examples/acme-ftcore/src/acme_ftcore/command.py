@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
+from datetime import date
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ftcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 PRODUCTS = ("rocket sled", "giant magnet", "portable hole", "earthquake pills", "jet-propelled unicycle")
 QUESTIONS = {
@@ -25,7 +28,9 @@ QUESTIONS = {
 def acme_demo(database: Path) -> None:
     """Write a small DATABASE of solved support tickets."""
     count = write_demo(database)
-    click.echo(f"{count} tickets in {database}; set [acme] database to it, and training_data_id to acme:tickets")
+    click.echo(
+        f"{count} tickets in {database}; set [acme] database_url to sqlite:///{database}, and training_data_id to acme:tickets"
+    )
 
 
 def write_demo(database: Path) -> int:
@@ -34,26 +39,44 @@ def write_demo(database: Path) -> int:
     Raises:
         ConfigError: the file exists already, or its folder does not.
     """
+    from sqlalchemy import URL, create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
     if database.exists():
         raise ConfigError(f"{database} exists", why="nothing is overwritten", fix="Choose another name")
-    tickets = [
-        (f"2026-{9 + number % 3:02}-{1 + number:02}", thing, subject, body.format(thing), reply.format(thing))
+    engine = create_engine(URL.create("sqlite", database=str(database)))
+    try:
+        with engine.begin() as connection:
+            return fill(connection)
+    except SQLAlchemyError as error:
+        raise ConfigError(f"{database} cannot be made", why=str(error), fix="Choose another place") from error
+    finally:
+        engine.dispose()
+
+
+def fill(connection: Connection) -> int:
+    """Make the table in a database of any kind; how many solved tickets it has."""
+    from acme_ftcore.database import TICKETS
+
+    solved = [
+        {
+            "created": date(2026, 9 + number % 3, 1 + number),
+            "state": "solved",
+            "product": thing,
+            "subject": subject,
+            "body": body.format(thing),
+            "reply": reply.format(thing),
+        }
         for number, (thing, (subject, (body, reply))) in enumerate(product(PRODUCTS, QUESTIONS.items()))
     ]
-    try:
-        with closing(sqlite3.connect(database)) as connection, connection:
-            connection.execute(
-                "CREATE TABLE tickets (id INTEGER PRIMARY KEY, created TEXT, state TEXT,"
-                " product TEXT, subject TEXT, body TEXT, reply TEXT)"
-            )
-            connection.executemany(
-                "INSERT INTO tickets (state, created, product, subject, body, reply) VALUES ('solved', ?, ?, ?, ?, ?)",
-                tickets,
-            )
-            connection.execute(
-                "INSERT INTO tickets (state, created, product, subject, body)"
-                " VALUES ('open', '2026-11-01', 'portable hole', 'It is gone', 'I put it down somewhere.')"
-            )
-    except sqlite3.Error as error:
-        raise ConfigError(f"{database} cannot be made", why=str(error), fix="Choose another place") from error
-    return len(tickets)
+    open_one = {
+        "created": date(2026, 11, 1),
+        "state": "open",
+        "product": "portable hole",
+        "subject": "It is gone",
+        "body": "I put it down somewhere.",
+        "reply": None,
+    }
+    TICKETS.metadata.create_all(connection)
+    connection.execute(TICKETS.insert(), [*solved, open_one])
+    return len(solved)
