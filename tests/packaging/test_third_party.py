@@ -39,7 +39,7 @@ log_steps = 1
 formatter = "qa"
 
 [acme]
-database = "tickets.db"
+database_url = "sqlite:///tickets.db"
 """
 
 TICKETS = [
@@ -246,7 +246,7 @@ def test_every_stage_at_once(workplace: Workplace) -> None:
 
 
 def test_what_its_check_finds_stops_the_run_before_any_work(workplace: Workplace) -> None:
-    overrides = settings("fine_tuner.training_data_id=acme:tickets", "acme.database=none.db")
+    overrides = settings("fine_tuner.training_data_id=acme:tickets", "acme.database_url=sqlite:///none.db")
     done = workplace.environment.run(workplace.folder, "ftcore", "run", "config.toml", *overrides)
     assert done.returncode == 2
     assert "there is no file" in done.stderr
