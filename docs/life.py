@@ -267,7 +267,7 @@ def drawing() -> str:
         if step.calls
     )
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" width="{_WIDTH}" height="{y}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" width="{_WIDTH}" height="{y}" role="group" '
         'aria-labelledby="life-title life-text">\n'
         '<title id="life-title">The life of a run</title>\n'
         f'<desc id="life-text">{escape(hooks_of)}</desc>\n<style>{_STYLE}</style>'
