@@ -190,6 +190,8 @@ class AcmeSettings(Section):
 @hookimpl
 def ftcore_settings():
     return AcmeSettings
+@hookimpl
+def ftcore_make_reporter(run): ...
 """
 
 
@@ -198,10 +200,15 @@ def test_an_editor_completes_keys_and_values_of_ftcore_and_of_plugins(
 ) -> None:
     install("acme-ftcore", {"acme_editor": PLUGIN}, {"acme": "acme_editor"})
     config = tmp_path / "config.toml"
-    config.write_text('[fine_tuner]\ndtype = ""\n\n[acme]\nregion = ""\n\n', encoding="utf-8")
+    config.write_text('[fine_tuner]\ndtype = ""\n\n[acme]\nregion = ""\n\n[stages]\nloader = ""\n', encoding="utf-8")
     assert ftcore("schema", "--install", str(config)).code == 0
-    types, keys, hover, regions, sections = taplo.ask(
-        config, ("completion", 2, 9), ("completion", 3, 0), ("hover", 2, 2), ("completion", 5, 10), ("completion", 0, 0)
+    types, keys, hover, regions, loaders = taplo.ask(
+        config,
+        ("completion", 2, 9),
+        ("completion", 3, 0),
+        ("hover", 2, 2),
+        ("completion", 5, 10),
+        ("completion", 8, 10),
     )
     assert {'"float16"', '"bfloat16"', '"float32"', '"null"'} <= {item["label"] for item in types}
     assert {'"north"', '"south"'} <= {item["label"] for item in regions}
@@ -211,7 +218,9 @@ def test_an_editor_completes_keys_and_values_of_ftcore_and_of_plugins(
     assert [item["insertText"] for item in rank] == ["rank = ${0:16}"]
     assert rank[0]["documentation"]["value"].startswith("The adapter's rank r.")
     assert all(any("documentation" in item for item in keys if item["label"] == name) for name in ("packing", "seed"))
-    assert sections is None or isinstance(sections, list)
+    assert {'"auto"', '"transformers"', '"unsloth"'} <= {item["label"] for item in loaders}
+    schema = json.loads((tmp_path / SCHEMA_FILE).read_text(encoding="utf-8"))
+    assert "acme" in schema["properties"]["fine_tuner"]["properties"]["report_to"]["anyOf"][0]["enum"]
 
 
 def test_it_is_installed_once_and_again(ftcore: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ def config_schema(plugins: Plugins) -> dict[str, Any]:
     """The schema of all sections: ftcore's own and those of the installed plugins."""
     sections = {name: _or_any_table(model) for name, model in (CORE_SECTIONS | plugins.sections).items()}
     required = _required(sections, plugins)
+    _suggest_plugins(sections, plugins)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "ftcore configuration",
@@ -48,6 +49,26 @@ def _required(sections: dict[str, dict[str, Any]], plugins: Plugins) -> dict[str
         for name, table in sections.items()
     }
     return {name: {"required": needed} for name, needed in keys.items() if needed}
+
+
+_CHOSEN_BY = {
+    ("stages", "loader"): ("loader", "auto"),
+    ("stages", "formatter"): ("formatter", "auto"),
+    ("stages", "trainer"): ("trainer",),
+    ("stages", "launcher"): ("launcher",),
+    ("fine_tuner", "report_to"): ("reporter", "none"),
+}
+"""By key: the stage whose plugins it chooses among, and what else it may say."""
+
+
+def _suggest_plugins(sections: dict[str, dict[str, Any]], plugins: Plugins) -> None:
+    """Lets editors complete the names of installed plugins; others stay allowed, for other machines."""
+    for (section, key), (stage, *others) in _CHOSEN_BY.items():
+        field = sections[section]["properties"][key]
+        about = {name: value for name, value in field.items() if name in _ABOUT}
+        rule = {name: value for name, value in field.items() if name not in _ABOUT}
+        names = {"enum": [*others, *plugins.serving(stage)]}
+        sections[section]["properties"][key] = _choice(about, [names, *rule.get("anyOf", [rule])])
 
 
 def _or_any_table(model: type[Section]) -> dict[str, Any]:
@@ -99,10 +120,16 @@ def _as_toml(field: dict[str, Any]) -> dict[str, Any]:
         options = [*options, _REFERENCE]
     if len(options) == 1:
         return {**about, **options[0]}
+    return _choice(about, options)
+
+
+def _choice(about: dict[str, Any], options: list[dict[str, Any]]) -> dict[str, Any]:
     # Behind a key that it completes, taplo shows what the first option says about itself, and above a key that is
     # there what all of them and the field say: so it is not shown what the field says.
-    first = {key: value for key, value in about.items() if key in ("description", "default")}
-    return {**about, "x-taplo": {"docs": {"main": ""}}, "anyOf": [{**first, **options[0]}, *options[1:]]}
+    told = ("description", "default")
+    first = {key: value for key, value in about.items() if key in told}
+    rest = [{key: value for key, value in option.items() if key not in told} for option in options]
+    return {**about, "x-taplo": {"docs": {"main": ""}}, "anyOf": [{**rest[0], **first}, *rest[1:]]}
 
 
 def _takes_any_text(option: dict[str, Any]) -> bool:
