@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import tomli
-from doc_pages import HOW_TO, commands, snippets
+from doc_pages import DOCS, HOW_TO, commands, snippets
 
 from ftcore.testing import check_plugin
 from ftcore.testing.installed import distribution
@@ -119,6 +119,20 @@ def test_it_works(page: Path, project: Project, ftcore_model: Path, monkeypatch:
             assert f" {name} " in done.output
         outputs[" ".join(words)] = done.output
     OUTCOMES[page.stem](project, outputs)
+
+
+def test_the_first_page_works(project: Project, ftcore_model: Path) -> None:
+    page = DOCS / "index.md"
+    for snippet in snippets(page):
+        if snippet.title:
+            (project.path / snippet.title).write_text(snippet.body, encoding="utf-8")
+    values = [f"fine_tuner.{key}={json.dumps(value)}" for key, value in FILLED_IN["fine_tuner"].items()]
+    values += [f"fine_tuner.base_model_id={json.dumps(str(ftcore_model))}", "stages.loader=transformers"]
+    tiny = [part for value in values for part in ("--set", value)]
+    for words in (words[1:] for words in commands(page) if words[0] == "ftcore"):
+        done = project.ftcore(*words, *(tiny if "config.toml" in words else []))
+        assert done.exit_code == 0, f"ftcore {' '.join(words)}\n{done.output}"
+    assert ran(project).name == "support-0.1"
 
 
 @pytest.mark.slow
