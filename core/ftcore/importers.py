@@ -16,10 +16,14 @@ from typing import Self
 WATCHED = ("torch", "transformers", "trl", "peft", "datasets")
 """The libraries whose first import is remembered."""
 
-HEAVY = (
-    *WATCHED, "accelerate", "bitsandbytes", "boto3", "deepspeed", "huggingface_hub", "jax", "keras", "matplotlib", "mlflow",
-    "numpy", "onnxruntime", "pandas", "polars", "pyarrow", "scipy", "sentence_transformers", "sklearn", "sqlalchemy",
-    "tensorboard", "tensorflow", "tokenizers", "torchvision", "triton", "unsloth", "vllm", "wandb",
+HEAVY = frozenset(
+    {
+        *WATCHED, "IPython", "PIL", "accelerate", "bitsandbytes", "boto3", "botocore", "deepspeed", "gguf", "google",
+        "huggingface_hub", "jax", "keras", "langchain", "matplotlib", "mlflow", "nltk", "numba", "numpy", "onnxruntime",
+        "openai", "pandas", "polars", "psycopg", "psycopg2", "pyarrow", "pyspark", "ray", "safetensors", "scipy",
+        "sentence_transformers", "sklearn", "spacy", "sqlalchemy", "tensorboard", "tensorflow", "tokenizers",
+        "torchvision", "triton", "unsloth", "unsloth_zoo", "vllm", "wandb", "xformers",
+    }
 )  # fmt: skip
 """Libraries that take so long to import that a plugin should do it inside a function."""
 
@@ -69,7 +73,7 @@ class Cost:
 
     def __exit__(self, *error: object) -> None:
         self.seconds = time.perf_counter() - self._started
-        self.heavy = tuple(name for name in HEAVY if name in sys.modules and name not in self._before)
+        self.heavy = tuple(sorted(name for name in HEAVY if name in sys.modules and name not in self._before))
 
 
 def import_own() -> None:
