@@ -25,7 +25,7 @@ def run_pytest(folder: Path, *arguments: str, **environment: str) -> Outcome:
     path = os.pathsep.join([str(folder), *filter(None, sys.path)])
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "HF_HUB_OFFLINE"))}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-rs", *arguments],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *arguments],
         cwd=folder,
         env={**own, "PYTHONPATH": path, "FTCORE_CACHE": str(folder / "cache"), **environment},
         capture_output=True,
@@ -133,6 +133,9 @@ def test_a_package_without_tests(package: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "collected 13 items" in done.stdout
     assert "ftcore-plugin/team::namer-legal PASSED" in done.stdout
+
+    done = run_pytest(package, "--ftcore-plugin", "team", "-n", "2")
+    assert "13 passed" in done.stdout, done.stdout
 
 
 def test_choosing_and_mistakes(package: Path) -> None:

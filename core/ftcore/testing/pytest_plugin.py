@@ -108,6 +108,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Note the folders' nodes, in one of which the fixture `ftcore_conformance` may be."""
+    if isinstance(collector, pytest.Directory) and collector.config.getoption("ftcore_plugin"):
+        from ftcore.testing.conformance import items as rules
+
+        rules.note(collector)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add the rules, before `-k` and others choose among the tests."""

@@ -82,14 +82,31 @@ def items(session: pytest.Session, names: list[str], kinds: list[str]) -> list[p
     return found
 
 
+def note(collector: pytest.Directory) -> None:
+    """Keep the node of a folder: fixtures of its `conftest.py` are seen by what lies below that node, and no other."""
+    collector.config.stash.setdefault(_FOLDERS, {})[collector.path] = collector
+
+
+_FOLDERS = pytest.StashKey[dict[Path, pytest.Directory]]()
+
+
 def _home(session: pytest.Session) -> pytest.Collector:
     """Where the items belong: where the fixture is, if a conftest.py has it, so that they see it."""
     for plugin in session.config.pluginmanager.get_plugins():
         file = getattr(plugin, "__file__", None)
         if file and Path(file).name == "conftest.py" and hasattr(plugin, FIXTURE):
             folder = Path(file).parent
-            return session if folder == session.path else pytest.Dir.from_parent(session, path=folder)
+            if folder == session.path:
+                return session
+            return session.config.stash.get(_FOLDERS, {}).get(folder) or _collected(session, folder)
     return session
+
+
+def _collected(session: pytest.Session, folder: Path) -> pytest.Collector:
+    """The node of a folder in which pytest was not asked to look; its conftest.py's fixtures belong to it then."""
+    node = pytest.Dir.from_parent(session, path=folder)
+    session.config.hook.pytest_make_collect_report(collector=node)
+    return node
 
 
 def _test(rule: Rule, plugin: str, kinds: tuple[str, ...]) -> Callable[..., None]:

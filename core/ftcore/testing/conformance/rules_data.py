@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any, Literal
+from unittest import mock
 
 from ftcore import locators
 from ftcore.contracts import DataRequest
@@ -163,4 +165,8 @@ def _load(subject: Subject, text: str, purpose: Literal["training", "validation"
         seed=config.fine_tuner.seed,
         base_dir=config.path.parent,
     )
-    return subject.call("ftcore_load_dataset", request=request, settings=config.section(subject.name))
+    import datasets
+
+    # An empty cache each time: rows that were kept from the first time would look the same the second time.
+    with mock.patch.object(datasets.config, "HF_DATASETS_CACHE", tempfile.mkdtemp(dir=subject.folder)):
+        return subject.call("ftcore_load_dataset", request=request, settings=config.section(subject.name))

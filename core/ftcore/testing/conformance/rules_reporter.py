@@ -88,11 +88,12 @@ def replay(subject: Subject) -> Iterator[str]:
     """The same record again is no error, nor is the same end."""
     reporter, scene = _started(subject)
     path, name = _artifacts(scene)[0]
-    for call in (
+    calls: tuple[Callable[[], object], ...] = (
         lambda: reporter.log(dict(_METRICS), 1, _time(1)),
         lambda: reporter.artifact(path, name),
         lambda: reporter.finish("finished", _time(9)),
-    ):
+    )
+    for call in calls:
         call()
         yield from _taken(call, "the same record again")
 

@@ -25,7 +25,7 @@ def prepares(subject: Subject) -> Iterator[str]:
     """Its rows have tokens, and labels that are those tokens or ignored, none longer than asked for."""
     prepared = fitting(subject).prepared
     for part, rows in (("training", prepared.train), ("validation", prepared.validation)):
-        for number, row in enumerate(rows, start=1):
+        for number, row in enumerate(rows or (), start=1):
             ids, labels = list(row["input_ids"]), list(row["labels"])
             if len(ids) != len(labels):
                 yield f"{part} row {number} has {len(ids)} tokens and {len(labels)} labels"
@@ -159,7 +159,7 @@ def repeats(subject: Subject) -> Iterator[str]:
         unsettle()
         fit.trainer.fit(None)
         learned.append(trainable(fit.model))
-    if different := changed(*learned, tolerance=1e-6):
+    if different := changed(learned[0], learned[1], tolerance=1e-6):
         yield f"of two fits with one seed, {len(different)} weights differ, e.g. {sorted(different)[0]}"
 
 
