@@ -102,11 +102,11 @@ def test_the_wheels_have_the_code_and_nothing_else(clean: Clean) -> None:
 def test_they_are_listed_and_what_they_need_is_there(clean: Clean, tmp_path: Path) -> None:
     place = clean.run(tmp_path, "-c", "import ftcore; print(ftcore.__file__)")
     assert Path(place.strip()).is_relative_to(clean.python.parents[1])
-    rows = [re.split(r"\s{2,}", line) for line in clean.run(tmp_path, "-m", "ftcore", "plugins").splitlines()]
-    listed = {row[0]: row[1:5] for row in rows if row[0].startswith("my-")}
-    assert listed == {
-        names.plugin: [names.distribution, "0.1.0", "ok", kind] for kind, names in NAMES.items()
-    }  # the ranges of ftcore hold, or they would be broken
+    head, *rows = (re.split(r"\s{2,}", line) for line in clean.run(tmp_path, "-m", "ftcore", "plugins").splitlines())
+    listed = {row[0]: dict(zip(head, row, strict=False)) for row in rows if row[0].startswith("my-")}
+    found = {name: (row["PACKAGE"], row["VERSION"], row["STATE"], row["STAGES"]) for name, row in listed.items()}
+    # Were ftcore not in their ranges, they would be broken.
+    assert found == {names.plugin: (names.distribution, "0.1.0", "ok", kind) for kind, names in NAMES.items()}
     program = (
         "from importlib.metadata import requires, version; from packaging.requirements import Requirement\n"
         f"for name in {[names.distribution for names in NAMES.values()]}:\n"
@@ -134,8 +134,16 @@ def test_their_code_is_typed(clean: Clean) -> None:
         pytest.skip("mypy is not installed")
     folders = [folder for package in clean.packages.values() for folder in (package / "src", package / "tests")]
     config = clean.packages["data"] / "pyproject.toml"
-    command = [mypy, "--config-file", config, "--python-executable", clean.python, "--cache-dir", os.devnull, *folders]
-    done = subprocess.run(command, cwd=clean.python.parent, capture_output=True, text=True, check=False)
+    command: list[str | Path] = [
+        mypy,
+        "--config-file",
+        config,
+        "--python-executable",
+        clean.python,
+        "--cache-dir",
+        os.devnull,
+    ]
+    done = subprocess.run([*command, *folders], cwd=clean.python.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

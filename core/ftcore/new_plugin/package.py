@@ -41,7 +41,7 @@ class NewPlugin:
     def files(self) -> dict[Path, str]:
         """The text of each file, by its path in the package's folder; a kind may add to a file of all kinds."""
         folders = (_TEMPLATES / "any", _TEMPLATES / self.kind)
-        found = {}
+        found: dict[Path, str] = {}
         for folder in folders:
             for template in sorted(folder.rglob(f"*{_SUFFIX}")):
                 path = self._path(template.relative_to(folder))
