@@ -15,10 +15,10 @@ from ftcore.check import check, preflight
 from ftcore.config import Config
 from ftcore.config import load as load_config
 from ftcore.contracts import Policy
-from ftcore.errors import InvalidConfig, PluginError
+from ftcore.errors import ConfigError, InvalidConfig, PluginError
 from ftcore.plugins import Plugins, discover
 from ftcore.run import runs
-from ftcore.run.changes import changes
+from ftcore.run.changes import changes, require_same_settings
 from ftcore.run.pipeline import _introduce
 from ftcore.run.reopen import reopen
 
@@ -280,6 +280,12 @@ def test_wrong_values_in_a_policy_name_it(organisation: Organisation) -> None:
     ]
 
 
+def test_a_wrong_key_beside_a_policys_is_not_blamed_on_it(organisation: Organisation) -> None:
+    assert refused(organisation(acme=LOCKS), "", "mlflow.tags.org=me") == [
+        "--set mlflow.tags.org: [mlflow] has no key 'tags.org'. Give the whole table: --set 'mlflow.tags={ org = … }'"
+    ]
+
+
 def test_none_is_no_policy(organisation: Organisation) -> None:
     assert read(organisation(acme="None")).policies == ()
 
@@ -443,6 +449,20 @@ def test_a_run_that_goes_on_without_the_policy_is_stopped_where_it_matters(begun
             False,
         ),
     ]
+
+
+def test_a_launched_process_without_the_policy_does_not_train_otherwise(begun: Any) -> None:
+    plugins, active = begun
+    selected, _ = check(read(plugins), plugins)
+    require_same_settings(active.dir, read(plugins), plugins, selected)
+    bare = discover(disabled=["acme"])
+    with pytest.raises(ConfigError) as caught:
+        require_same_settings(active.dir, read(bare), bare, selected)
+    assert str(caught.value) == (
+        "this process has other settings than the run that it belongs to: fine_tuner.rank was 8 by the policy of acme "
+        "(acme 1.2.3) and is 16; fine_tuner.seed was 7 by the policy of acme (acme 1.2.3) and is 42. Install the same "
+        "plugins, and set the same variables, wherever the run is launched to"
+    )
 
 
 def test_a_run_directory_keeps_what_it_was_begun_with(begun: Any, install: Any) -> None:

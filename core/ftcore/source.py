@@ -30,10 +30,10 @@ class Source:
 
     def place(self, where: str) -> str:
         """`file:line` of a key or of the section around it, `--set section.key`, a policy, or the file alone."""
-        if policy := next((self.policies[key] for key in _with_parents(where) if key in self.policies), ""):
-            return f"the policy of {policy}"
         if set_here := next((key for key in _with_parents(where) if key in self.overridden), ""):
             return f"--set {short(set_here)}"
+        if policy := next((self.policies[key] for key in _with_parents(where) if key in self.policies), ""):
+            return f"the policy of {policy}"
         if found := self.layer(where):
             return f"{found.name}:{found.line(where)}"
         inside = sorted(key for key in self.overridden if where and key.startswith(f"{where}."))

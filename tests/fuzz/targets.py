@@ -53,10 +53,16 @@ def require_documented(error: FtcoreError) -> None:
 
 
 def config(data: bytes) -> str:
-    """A whole configuration file."""
+    """A whole configuration file, sometimes one that extends others."""
     draw = Draw(data)
     text = draw.rest() if draw.number(4) == 0 else _config_text(draw).encode("utf-8", "surrogatepass")
     path = _scratch() / "config.toml"
+    if draw.number(4) == 1:
+        (_scratch() / "base.toml").write_bytes(_config_text(draw).encode("utf-8", "surrogatepass"))
+        extended = draw.choice(
+            ('"base.toml"', '["base.toml"]', '"config.toml"', '"a:b"', '"${HOME}"', _toml_text(draw))
+        )
+        text = f"extends = {extended}\n".encode("utf-8", "surrogatepass") + text
     path.write_bytes(text)
     return _load(path, [])
 
