@@ -43,7 +43,7 @@ class Reader:
             path.write_text(kept + body, encoding="utf-8")
         elif where == "below its imports":
             text = path.read_text(encoding="utf-8")
-            path.write_text(text.replace("\nCOLUMNS =", f"{body}\nCOLUMNS =", 1), encoding="utf-8")
+            path.write_text(text.replace("\nCOLUMNS =", f"\n{body}\nCOLUMNS =", 1), encoding="utf-8")
         else:
             path.write_text(body, encoding="utf-8")
             if name.endswith("__init__.py"):
@@ -66,7 +66,7 @@ class Reader:
         elif words[0] == "pytest":
             self.tested.append(command)
         else:
-            self._in_a_process(words)
+            self.in_a_process(words)
 
     def _ftcore(self, words: list[str]) -> str:
         """In this process, which has torch already; modules that have changed are imported again."""
@@ -80,9 +80,9 @@ class Reader:
 
     def test(self, *options: str) -> str:
         """What pytest says of the package."""
-        return self._in_a_process(["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *options])
+        return self.in_a_process(["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *options])
 
-    def _in_a_process(self, words: list[str]) -> str:
+    def in_a_process(self, words: list[str]) -> str:
         assert words[0] == "python", words
         path = os.pathsep.join([str(self._site), str(self.folder / "src")])
         done = subprocess.run(
@@ -117,6 +117,8 @@ def test_the_tutorial(tmp_path: Path, ftcore_model: Path, monkeypatch: pytest.Mo
         assert "ftcore_tickets/losses.py" in archive.namelist()
         (entry_points,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         assert "tickets = ftcore_tickets" in archive.read(entry_points).decode()
+    reader.in_a_process(["python", "-m", "ruff", "check", "."])  # as the package's CI does
+    reader.in_a_process(["python", "-m", "ruff", "format", "--check", "."])
     # Its tests and the rules in one process, when all of it is there; tests/packaging has tried what was generated.
     assert reader.tested == ["pytest", "pytest", "pytest --ftcore-plugin tickets", "pytest --ftcore-plugin tickets"]
     assert re.search(r"[1-9]\d passed", reader.test("--ftcore-plugin", "tickets"))
