@@ -13,7 +13,7 @@ from csv_reporter_ftcore import CsvSettings
 from csv_reporter_ftcore.reporter import CsvReporter
 from ftcore.contracts import Logged, RunRecord
 from ftcore.errors import RecordRefused, ReportError
-from ftcore.testing import check_plugin
+from ftcore.testing import PluginSetup, check_plugin
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -31,8 +31,8 @@ def loss(step: int, value: float, time: float = 0.5) -> Logged:
     return Logged({"loss": value}, step, time + step)
 
 
-def test_it_keeps_the_contract() -> None:
-    check_plugin("csv")
+def test_it_keeps_the_rules() -> None:
+    check_plugin("csv", setup=PluginSetup(down={"csv": {"path": "/dev/null/{run}.csv"}}))
 
 
 def test_a_run_and_the_same_run_reported_later(ftcore_project: Any) -> None:

@@ -34,7 +34,7 @@ def get(where: Store, wanted: str) -> Path:
     return where.folder(where.find(wanted))
 
 
-def test_it_keeps_the_contract(registry: Any, weights: Path) -> None:
+def test_it_keeps_the_rules(registry: Any, weights: Path) -> None:
     registry.add("1", weights, production="1")
     setup = PluginSetup(config={"registry": {"url": str(registry.folder)}}, model="registry:assistant")
     check_plugin("registry", setup=setup)

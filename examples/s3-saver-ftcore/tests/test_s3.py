@@ -52,7 +52,7 @@ def contents(s3: Any, key: str) -> bytes:
     return bytes(s3.get_object(Bucket="models", Key=key)["Body"].read())
 
 
-def test_it_keeps_the_contract(storage: str, s3: Any) -> None:
+def test_it_keeps_the_rules(storage: str, s3: Any) -> None:
     tables = {"s3": {"destination": "s3://models/team", "endpoint_url": storage}}
     check_plugin("s3", setup=PluginSetup(config=tables))
 
