@@ -34,6 +34,7 @@ def run_pytest(folder: Path, *arguments: str, **environment: str) -> Outcome:
     )
 
 
+@pytest.mark.slow
 def test_the_page(tmp_path: Path) -> None:
     files: dict[str, str] = {}
     for block in BLOCK.finditer(PAGE.read_text(encoding="utf-8")):

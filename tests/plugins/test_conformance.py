@@ -59,6 +59,7 @@ def test_tensorboard(check: Check) -> None:
     assert not_tried(report) & {"reporter-batches", "reporter-survives-failures"} == set()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 def test_mlflow(check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

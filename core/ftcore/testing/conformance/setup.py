@@ -17,7 +17,7 @@ class PluginSetup:
         rows: of a formatter: rows that it reads.
         data: of a data source: an id of data that are there, with the prefix, e.g. "acme:tickets".
         missing: of a data source: an id of its own of data that are not there.
-        large: of a data source that streams: an id of at least 100,000 rows.
+        large: of a data source that streams: an id of at least 8 MB of rows.
         model: of a model source or a loader: the id of a model that is there, as `base_model_id` names it.
         down: of a reporter: tables of a configuration with which its tracker cannot be reached.
     """
