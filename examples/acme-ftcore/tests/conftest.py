@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, make_url
 
 from acme_ftcore.database import TICKETS
+from acme_ftcore.policy import VARIABLE
 from acme_ftcore.settings import PASSWORD
 
 SECRET = "carrots-and-anvils"  # the server's; long enough to be searched for
@@ -24,7 +25,9 @@ SECRET = "carrots-and-anvils"  # the server's; long enough to be searched for
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test leaves anything in the user's cache."""
+    """No test leaves anything in the user's cache, or depends on what the machine's owner has set."""
+    for variable in (PASSWORD, VARIABLE):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("FTCORE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -53,8 +56,10 @@ def server() -> Iterator[str]:
         port = _free_port()
         options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
         program("pg_ctl", "-w", "-o", options, "-l", folder / "log", "start")
-        yield f"postgresql+psycopg://reader@127.0.0.1:{port}/postgres"
-        program("pg_ctl", "-m", "immediate", "stop")
+        try:
+            yield f"postgresql+psycopg://reader@127.0.0.1:{port}/postgres"
+        finally:
+            program("pg_ctl", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
 

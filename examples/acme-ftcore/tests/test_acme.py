@@ -19,6 +19,7 @@ from acme_ftcore.labels import IGNORED, encode
 from acme_ftcore.models import model_folder
 from acme_ftcore.reporter import JsonLinesReporter
 from acme_ftcore.settings import AcmeSettings
+from ftcore.config import load
 from ftcore.contracts import DataView, Locator, RunRecord
 from ftcore.errors import ConfigError, FormatMismatch, ModelError
 from ftcore.plugins import discover
@@ -40,10 +41,16 @@ def test_the_plugin_is_installed_and_serves_every_stage() -> None:
     )
 
 
-def test_a_run_is_named_only_where_that_is_asked_for() -> None:
+def test_a_run_is_named_only_where_that_is_asked_for(ftcore_project: Any) -> None:
     started = datetime(2026, 11, 23, 6, 45, tzinfo=UTC)
-    assert acme_ftcore.ftcore_name_run(started, AcmeSettings()) is None
-    assert acme_ftcore.ftcore_name_run(started, AcmeSettings(name_runs=True)) == "acme-20261123-064500"
+
+    def name(run: dict[str, str], **settings: bool) -> str | None:
+        path = ftcore_project.config({"fine_tuner": {"base_model_id": "acme:base"}, "run": run})
+        return acme_ftcore.ftcore_name_run(load(path, discover(disabled=())), started, AcmeSettings(**settings))
+
+    assert name({}) is None
+    assert name({"name": "mine"}, name_runs=True) is None
+    assert name({"name_prefix": "support-"}, name_runs=True) == "support-acme-20261123-064500"
 
 
 def test_a_ticket_becomes_a_conversation() -> None:
@@ -123,7 +130,6 @@ def test_a_demo_database_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_the_readmes_configuration_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ftcore.check import check
-    from ftcore.config import load
 
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     text = readme.partition("```toml\n")[2].partition("```")[0]

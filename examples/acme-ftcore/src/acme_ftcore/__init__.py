@@ -95,9 +95,12 @@ def ftcore_bid(stage: Stage, data: DataView | None) -> Bid | None:
 
 
 @hookimpl
-def ftcore_name_run(started_at: datetime, settings: AcmeSettings) -> str | None:
+def ftcore_name_run(config: Config, started_at: datetime, settings: AcmeSettings) -> str | None:
     """`acme-YYYYmmdd-HHMMSS` where `[acme] name_runs` asks for it; None leaves the name to the next namer."""
-    return f"acme-{started_at:%Y%m%d-%H%M%S}" if settings.name_runs else None
+    run = config.run
+    if not settings.name_runs or run.name is not None:
+        return None
+    return f"{run.name_prefix}acme-{started_at:%Y%m%d-%H%M%S}{run.name_suffix}"
 
 
 @hookimpl

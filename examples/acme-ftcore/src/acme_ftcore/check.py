@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ftcore.config import Config
 
 _NOT_BY_THE_LOADER = (
-    "dtype", "load_in_4bit", "load_in_8bit", "full_finetuning", "target_modules", "bias", "use_rslora", "loftq_config",
+    "load_in_4bit", "load_in_8bit", "full_finetuning", "bias", "use_rslora", "loftq_config",
     "use_gradient_checkpointing", "use_flash_attention", "chat_template", "trust_remote_code",
 )  # fmt: skip
 _NOT_BY_THE_TRAINER = ("packing", "optimizer", "lr_scheduler_type", "question_part", "answer_part")
@@ -21,9 +21,6 @@ _NOT_BY_THE_TRAINER = ("packing", "optimizer", "lr_scheduler_type", "question_pa
 def problems(config: Config, settings: AcmeSettings) -> Iterator[Problem]:
     """One for each thing that is missing, and for each key that the user set and Acme's parts leave aside."""
     yield from _database(config, settings)
-    if settings.name_runs and config.run.name is not None:
-        message = "name has no effect: [acme] name_runs names the run"
-        yield Problem("run.name", message, "Remove one of them", severity="warning")
     if config.stages.loader == "acme":
         yield from _left_aside(config, "loader", _NOT_BY_THE_LOADER)
     if config.stages.trainer == "acme":

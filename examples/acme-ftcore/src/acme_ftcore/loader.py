@@ -1,4 +1,4 @@
-"""Acme's loader: always float32, and a LoRA adapter on the query and value projections only."""
+"""Acme's loader: float32, and a LoRA adapter on the query and value projections, unless the configuration says otherwise."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from transformers import PreTrainedTokenizerBase
 
-TARGETS = ("q_proj", "v_proj")
-"""The layers that get an adapter, whatever `target_modules` says."""
+TARGETS = ["q_proj", "v_proj"]
+"""The layers that get an adapter where `target_modules` is not set."""
 
 
 class AcmeLoader:
@@ -38,8 +38,10 @@ class AcmeLoader:
         from peft import LoraConfig, get_peft_model
         from transformers import AutoModelForCausalLM, set_seed
 
+        dtype = self._model.dtype or "float32"
+        targets = self._lora.target_modules if "target_modules" in self._lora.model_fields_set else TARGETS
         set_seed(self._run.seed)
-        base = self._read(AutoModelForCausalLM, dtype=torch.float32)
+        base = self._read(AutoModelForCausalLM, dtype=getattr(torch, dtype))
         base = base.to("cuda" if torch.cuda.is_available() else "cpu")
         base.config.use_cache = False
         adapter = LoraConfig(
@@ -47,9 +49,10 @@ class AcmeLoader:
             r=self._lora.rank,
             lora_alpha=self._lora.lora_alpha,
             lora_dropout=self._lora.lora_dropout,
-            target_modules=list(TARGETS),
+            target_modules=targets,
         )
-        self._run.say(f"loader     acme: float32 on {base.device}, adapter on {' and '.join(TARGETS)}")
+        where = targets if isinstance(targets, str) else " and ".join(targets)
+        self._run.say(f"loader     acme: {dtype} on {base.device}, adapter on {where}")
         return get_peft_model(base, adapter).train()
 
     def _read(self, kind: Any, **options: Any) -> Any:

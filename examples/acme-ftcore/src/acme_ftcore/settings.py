@@ -21,7 +21,7 @@ class AcmeSettings(Section):
     may_change: ClassVar = frozenset({"name_runs", "database_url", "model_store", "archive_dir", "turnstile", "diary"})
 
     name_runs: bool = False
-    """Name runs `acme-<time>`, whatever `[run]` says."""
+    """Name runs `acme-<time>` where `[run]` gives no name."""
 
     database_url: str | None = None
     """The database behind `acme:tickets`, as SQLAlchemy writes it: `postgresql+psycopg://reader@db.acme.example/support`, or `sqlite:///tickets.db` for a file beside the configuration. The password is read from the environment variable `ACME_DATABASE_PASSWORD`."""

@@ -89,7 +89,7 @@ def _once(url: str, body: Path, settings: HttpJsonlSettings, etag: str | None, a
                 # Undecoded: the announced length is that of what is sent.
                 for piece in response.raw.stream(1 << 16, decode_content=False):
                     file.write(piece)
-            return response.headers.get("ETag", "")
+            return str(response.headers.get("ETag", ""))
     except requests.exceptions.SSLError as error:
         fix = "Give the certificate of your authority in REQUESTS_CA_BUNDLE"
         raise _failed(url, f"its certificate is not trusted: {_root(error)}", fix) from None
