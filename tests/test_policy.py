@@ -488,6 +488,17 @@ def test_a_run_directory_keeps_what_it_was_begun_with(begun: Any, install: Any) 
     )
 
 
+def test_a_run_directory_is_older_than_a_plugin_that_must_be_configured(begun: Any, install: Any) -> None:
+    _, active = begun
+    source = HEAD + (
+        "class S(Section):\n    'Of a team.'\n    team: str\n    'Which.'\n"
+        "@hookimpl\ndef ftcore_settings(): return S\n"
+        "@hookimpl\ndef ftcore_policy(settings): return Policy({'mlflow': {'experiment_name': settings.team}})\n"
+    )
+    install("beta", {"beta_team": source}, {"beta": "beta_team"})
+    reopen(active.dir, discover(), ["mlflow.experiment_name=x"]).active.close()
+
+
 def test_the_type_is_frozen_and_empty_by_default() -> None:
     policy = Policy()
     assert (policy.values, policy.locked, policy.reason) == ({}, {}, "")

@@ -155,7 +155,7 @@ def load(
     problems += [problem for problem in broken if problem.where not in reported]
     problems += _contradictions(values if chosen is None else given, given)
     effective = {**values, "run": _with_mlflow_names(values, problems)}
-    expected = {*said, *CORE_SECTIONS, *policy.asked(plugins)}
+    expected = {*said, *CORE_SECTIONS, *(policy.asked(plugins) if chosen is None else ())}
     parsed: dict[str, Section] = {}
     incomplete: dict[str, list[Problem]] = {}
     for name, model in models.items():

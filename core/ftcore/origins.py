@@ -11,6 +11,7 @@ from ftcore import tables, variables
 from ftcore.config import CORE_SECTIONS, Config
 from ftcore.policy import RUN_NAMES, Ruling
 from ftcore.secrets import masked
+from ftcore.settings.base import Section
 
 Kind = Literal["default", "plugin", "derived", "file", "extended", "set", "policy"]
 
@@ -106,7 +107,7 @@ def _unwritten(config: Config, where: str, value: Any) -> Origin:
         for old, new in RUN_NAMES.items():
             if new == key and config.written.get("mlflow", {}).get(old) not in (None, "", "null"):
                 return Origin(where, value, "derived", f"mlflow.{old}, {config.locate(f'mlflow.{old}')}")
-    model = getattr(config, section) if section in CORE_SECTIONS else config.section(section)
+    model: Section = getattr(config, section) if section in CORE_SECTIONS else config.sections[section]
     default = type(model).model_fields[key].get_default(call_default_factory=True)
     if getattr(model, key) != default:
         return Origin(where, value, "derived", "it follows from other keys")
