@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -40,7 +39,7 @@ def _beside(name: str) -> Any:
     return module
 
 
-life = _beside("life")
+life, life_drawing, values = _beside("life"), _beside("life_drawing"), _beside("values")
 
 # Configuration
 
@@ -71,8 +70,8 @@ def _keys(model: type[Section], section: str, free: frozenset[str]) -> Iterator[
     schema = model.model_json_schema()
     required = schema.get("required", [])
     for key, rule in schema["properties"].items():
-        default = "required" if key in required else f"default `{_toml(rule.get('default'))}`"
-        takes = _takes(rule, schema.get("$defs", {}))
+        default = "required" if key in required else f"default `{values.toml(rule.get('default'))}`"
+        takes = values.takes(rule, schema.get("$defs", {}))
         change = " · may change on resume" if key in free else ""
         heading = f'<a id="{section}-{key}"></a>**`{key}`** · {takes} · {default}{change}'
         yield f"{heading}  \n{' '.join(rule['description'].split())}"
@@ -80,53 +79,6 @@ def _keys(model: type[Section], section: str, free: frozenset[str]) -> Iterator[
 
 def _doc(model: type) -> str:
     return " ".join(inspect.cleandoc(model.__doc__ or "").split())
-
-
-def _toml(value: Any) -> str:
-    if value is None:
-        return '"null"'
-    if isinstance(value, dict) and value:
-        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _takes(rule: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """The type and range of a value in words."""
-    if "$ref" in rule:
-        return _takes(definitions[rule["$ref"].rpartition("/")[2]], definitions)
-    if "anyOf" in rule:
-        options: list[str] = [_takes(option, definitions) for option in rule["anyOf"]]
-        if any(option.startswith("number") for option in options):
-            options = [option for option in options if not option.startswith("integer")]
-        return " or ".join(dict.fromkeys(options)) + _range(rule)
-    if "enum" in rule or "const" in rule:
-        return " or ".join(f"`{_toml(value)}`" for value in rule.get("enum", [rule.get("const")]))
-    match rule.get("type"):
-        case "null":
-            return '`"null"`'
-        case "boolean":
-            return "`true` or `false`"
-        case "integer" | "number":
-            return f"{rule['type']}{_range(rule)}"
-        case "array":
-            items = _takes(rule.get("items", {}), definitions)
-            return f"list of {items}" if " or " not in items else f"list of ({items})"
-        case "object":
-            inner = rule.get("additionalProperties")
-            return f"table of {_takes(inner, definitions)}" if isinstance(inner, dict) and inner else "table"
-        case "string":
-            return "path" if rule.get("format") == "path" else "text"
-    return "any value"
-
-
-def _range(rule: dict[str, Any]) -> str:
-    low, high = rule.get("minimum"), rule.get("maximum")
-    above, below = rule.get("exclusiveMinimum"), rule.get("exclusiveMaximum")
-    if low is not None and high is not None:
-        return f", {low:,} to {high:,}"
-    words = [f"at least {low:,}"] if low is not None else [f"more than {above:,}"] if above is not None else []
-    words += [f"at most {high:,}"] if high is not None else [f"less than {below:,}"] if below is not None else []
-    return f", {' and '.join(words)}" if words else ""
 
 
 _CONFIGURATION_HEAD = """<!-- Written by docs/generate.py from the settings' docstrings; change those. -->
@@ -284,7 +236,7 @@ PAGES = {
     "configuration.md": configuration,
     "hooks.md": hooks,
     "life.md": life.page,
-    "life.svg": life.drawing,
+    "life.svg": lambda: life_drawing.drawing(life.LIFE),
     "testing-plugins.md": rules,
 }
 

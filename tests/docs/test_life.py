@@ -23,7 +23,12 @@ AT_ANY_TIME = {"ftcore_make_reporter"}
 
 @pytest.fixture(scope="module")
 def life() -> Any:
-    specification = importlib.util.spec_from_file_location("ftcore_docs_life", DOCS / "life.py")
+    return beside("life")
+
+
+def beside(name: str) -> Any:
+    """A module of the folder `docs`, which is no package."""
+    specification = importlib.util.spec_from_file_location(f"ftcore_docs_{name}", DOCS / f"{name}.py")
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -59,11 +64,12 @@ def test_the_drawing_shows_and_links_every_hook() -> None:
 
 def test_nothing_in_the_drawing_hangs_over(life: Any) -> None:
     """Texts are within their boxes, as far as that can be known without a font: some 6 units a letter, 8 in code."""
+    width = beside("life_drawing")._RIGHT_WIDTH - 20
     for part in life.LIFE:
         for step in part.steps:
             for call in step.calls:
-                assert len(call.who) * 6.4 < life._RIGHT_WIDTH - 20, call.who
-                assert len(call.name) * 8 < life._RIGHT_WIDTH - 20, call.name
+                assert len(call.who) * 6.4 < width, call.who
+                assert len(call.name) * 8 < width, call.name
 
 
 def test_the_order_is_that_of_a_real_run(
