@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,9 @@ def test_a_relative_path_stays_where_the_run_began(tmp_path: Path, monkeypatch: 
 def test_two_runs_cannot_share_a_file() -> None:
     with pytest.raises(ValidationError, match=r"\{run\} has to stand in it"):
         CsvSettings(path="metrics.csv")
+
+
+def test_the_readmes_settings_are_valid() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    tables = tomllib.loads(readme.partition("```toml\n")[2].partition("```")[0])
+    CsvSettings(**tables["csv"])

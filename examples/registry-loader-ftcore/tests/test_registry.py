@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,9 @@ def test_an_address_with_a_password_is_refused() -> None:
     for url in ("https://ada:secret@models.example", "ftp://models.example"):
         with pytest.raises(ValidationError):
             RegistrySettings(url=url)
+
+
+def test_the_readmes_settings_are_valid() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    tables = tomllib.loads(readme.partition("```toml\n")[2].partition("```")[0])
+    RegistrySettings(**tables["registry"])

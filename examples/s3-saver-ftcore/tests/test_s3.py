@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import socket
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,9 @@ def test_checksums_of_parts() -> None:
 def test_what_is_no_address_is_refused(values: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         S3Settings(**{"destination": "s3://models"} | values)
+
+
+def test_the_readmes_settings_are_valid() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    tables = tomllib.loads(readme.partition("```toml\n")[2].partition("```")[0])
+    S3Settings(**tables["s3"])
