@@ -381,6 +381,14 @@ def test_every_rule_has_a_bad_plugin_and_says_what_it_is_for() -> None:
         assert rule.fix, rule.id
 
 
+def test_what_a_dependency_needs_is_there(install: Callable[..., Path], tmp_path: Path) -> None:
+    install("helper", {"helper": "import jinja2"}, {}, requires=["jinja2"])
+    needs = ["helper", "jinja2; extra == 'templates'"]
+    install("bad-plugin", {"bad_plugin": HEAD + "import helper\n" + NAMED}, {"bad": "bad_plugin"}, requires=needs)
+    (rule,) = [rule for rule in all_rules() if rule.id == "plugin-imports-without-extras"]
+    assert hold(rule, Subject("bad", PluginSetup(), tmp_path, lambda: tmp_path)).status == "passed"
+
+
 def test_all_that_is_broken_is_told_at_once(install: Callable[..., Path], tmp_path: Path) -> None:
     source = HEAD + namer("return 'a name with spaces'") + settings("token: str = ''")
     install("bad-plugin", {"bad_plugin": source}, {"bad": "bad_plugin"})

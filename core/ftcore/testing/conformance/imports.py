@@ -65,7 +65,7 @@ def _probe(target: str, distribution_name: str, path: str) -> Probed:
 
 def _libraries(name: str) -> tuple[frozenset[str], frozenset[str]]:
     """The top-level modules of what a distribution always needs, and of what its extras and ftcore's need."""
-    needed = {module for requirement in _requirements(name, extras=False) for module in _modules(requirement)}
+    needed = {module for requirement in _all_needed(name) for module in _modules(requirement)}
     optional = {
         module
         for distribution_name in {name, PROJECT}
@@ -73,6 +73,17 @@ def _libraries(name: str) -> tuple[frozenset[str], frozenset[str]]:
         for module in _modules(requirement)
     }
     return frozenset(needed), frozenset(optional - needed)
+
+
+def _all_needed(name: str) -> set[str]:
+    """The distributions that one always needs, and those that these need."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        new = set(_requirements(waiting.pop(), extras=False)) - found
+        found |= new
+        waiting += new
+    return found
 
 
 def _requirements(name: str, extras: bool) -> Iterator[str]:
