@@ -21,7 +21,7 @@ COMMANDS = {
     "report": "Send trackers what they have not got of a run.",
     "check": "Look for mistakes in a configuration, in a moment.",
     "preview": "Show what would be learned, token by token.",
-    "plugins": "List the plugins, say who serves a configuration, or write a new one.",
+    "plugins": "List the plugins, say who serves a run, or begin a new one.",
     "init": "Write a configuration to begin with.",
     "estimate": "Say how much memory a configuration will take.",
     "doctor": "Say what this machine has to train with.",
