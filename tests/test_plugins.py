@@ -99,6 +99,17 @@ def test_a_class_instead_of_an_instance_is_broken(install: Any) -> None:
     )
 
 
+def test_an_object_that_cannot_be_hashed_is_broken(install: Any) -> None:
+    source = HEAD + (
+        "from dataclasses import dataclass\n@dataclass\nclass P:\n    @hookimpl\n    def ftcore_name_run(self): ...\n"
+        "plugin = P()\n"
+    )
+    install("acme", {"acme_object": source}, {"acme": "acme_object:plugin"})
+    assert record_of(discover()).reason == (
+        "its object, a P, cannot be hashed; make its class a frozen dataclass, or eq=False"
+    )
+
+
 def test_one_name_in_two_distributions_is_broken_and_names_both(install: Any) -> None:
     install("acme-a", {"acme_a": NAMER}, {"acme": "acme_a"})
     install("acme-b", {"acme_b": NAMER}, {"acme": "acme_b"})

@@ -243,6 +243,10 @@ def implementations(plugin: object) -> dict[str, Any]:
 
 def contract_violation(plugin: object) -> str:
     """What pluggy would accept, and then do wrong without a word; an empty text where all is well."""
+    if getattr(plugin, "__hash__", None) is None:
+        return (
+            f"its object, a {type(plugin).__name__}, cannot be hashed; make its class a frozen dataclass, or eq=False"
+        )
     for name, function in implementations(plugin).items():
         specification = SPECIFICATIONS.get(name)
         if specification is None and function.ftcore_impl.get("optionalhook"):
