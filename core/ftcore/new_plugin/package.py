@@ -78,10 +78,10 @@ class NewPlugin:
 
 
 def requirement(extra: str = "", version: str = __version__) -> str:
-    """From the ftcore that a package is written with, up to the next that may break it."""
+    """From the ftcore that a package is written with; no upper bound, since a newer ftcore keeps to what is public."""
     this = Version(version)
     lowest = this.public if this.is_prerelease else f"{this.major}.{this.minor}"
-    return f"ftcore{f'[{extra}]' if extra else ''}>={lowest},<{this.major + 1}"
+    return f"ftcore{f'[{extra}]' if extra else ''}>={lowest}"
 
 
 def write(plugin: NewPlugin, folder: Path) -> list[Path]:
