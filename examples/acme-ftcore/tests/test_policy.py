@@ -84,6 +84,17 @@ def test_a_run_has_a_name_of_the_convention(ftcore_project: Any, ftcore_model: P
     assert run.manifest["status"] == "finished"
 
 
+def test_the_readmes_policy(ftcore_project: Any, policy: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    blocks = [block.partition("```")[0] for block in readme.split("```toml\n")[1:]]
+    (text,) = [block for block in blocks if "[locked]" in block]
+    policy.write_text(text, encoding="utf-8")
+    ftcore_project.config({"fine_tuner": {**ALLOWED["fine_tuner"], "training_data_id": "acme:tickets"}})
+    done = check(ftcore_project, "acme.database_url=postgresql+psycopg://reader@db.acme.example/support")
+    assert done.exit_code == 0, done.output
+    assert "mlflow.tracking_uri" in done.output
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

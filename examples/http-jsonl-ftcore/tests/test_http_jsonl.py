@@ -211,6 +211,13 @@ def test_an_id_that_is_no_address_is_found_by_check(ftcore_project: Any, data_id
     assert "carrots" not in done.output
 
 
+def test_the_readmes_settings(ftcore_project: Any) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    ftcore_project.config(readme.partition("```toml\n")[2].partition("```")[0])
+    done = ftcore_project.ftcore("check", "config.toml")
+    assert done.exit_code == 0, done.output
+
+
 def test_it_keeps_the_rules(server: Any) -> None:
     large = [{"question": "How many?", "answer": f"{number} of them. " * 30} for number in range(30_000)]
     there, many = server.serve("/t", lines()), server.serve("/large", gzip.compress(lines(large), 1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +129,17 @@ def test_other_data_are_not_tickets() -> None:
         make({"question": "q", "answer": "a"})
     with pytest.raises(ConfigError, match="question_column has no place"):
         make(data={"question_column": "subject"})
+
+
+def test_the_readmes_ticket() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    row = json.loads(readme.partition("```json\n")[2].partition("```")[0])
+    told = readme.partition("```text\n")[2].partition("```")[0]
+    turns = make(row)(row)
+    assert [turn["content"].split() for turn in turns] == [
+        told[told.index("Subject") : told.index("assistant")].split(),
+        told.partition("assistant")[2].split(),
+    ]
 
 
 def test_a_run_recognizes_tickets_and_counts_the_bad_ones(ftcore_project: Any) -> None:
