@@ -161,7 +161,7 @@ def test_no_server_there_and_a_wrong_password(server: str, monkeypatch: pytest.M
         load(server)
     assert "not-the-password" not in str(caught.value)
     with pytest.raises(DataError, match="refused"):
-        load("postgresql+psycopg://reader@127.0.0.1:1/postgres")
+        load("postgresql+psycopg://127.0.0.1:1/postgres?user=reader")
 
 
 @pytest.mark.parametrize("url", ["postgresql://ada:{0}@db/x", "postgresql://ada@db/x?password={0}", "{0}"])
@@ -184,6 +184,7 @@ def test_a_run_keeps_the_password_to_itself(filled: str, ftcore_project: Any) ->
     written = b"".join(path.read_bytes() for path in ftcore_project.path.rglob("*") if path.is_file())
     assert os.environ.get(PASSWORD, "no password").encode() not in written
     assert os.environ.get(PASSWORD, "no password") not in run.output
+    assert filled in (run.path / "config.toml").read_text()  # so that the run can be gone on with
 
 
 MEASURE = """
