@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -180,7 +181,7 @@ def _describe(plugin: object, record: PluginRecord) -> PluginRecord:
     found = implementations(plugin)
     wraps = {name for name, hook in found.items() if hook.ftcore_impl["wrapper"] or hook.ftcore_impl["hookwrapper"]}
     if not found:
-        return record.broken("it implements no hook")
+        return record.broken(_hookless(plugin))
     record = replace(
         record,
         hooks=tuple(name for name in SPECIFICATIONS if name in found.keys() - wraps),
@@ -197,6 +198,14 @@ def _describe(plugin: object, record: PluginRecord) -> PluginRecord:
     record = replace(record, settings_seconds=cost.seconds, heavy=record.heavy + cost.heavy)
     reason = _unusable_settings(model)
     return record.broken(reason) if reason else replace(record, settings=model)
+
+
+def _hookless(plugin: object) -> str:
+    unmarked = [name for name in SPECIFICATIONS if inspect.isroutine(getattr(plugin, name, None))]
+    if not unmarked:
+        return "it implements no hook"
+    verb = "is" if len(unmarked) == 1 else "are"
+    return f"it implements no hook: {', '.join(unmarked)} {verb} not marked with @ftcore.hookimpl"
 
 
 def _unusable_settings(model: Any) -> str:
@@ -252,7 +261,8 @@ def contract_violation(plugin: object) -> str:
         if specification is None and function.ftcore_impl.get("optionalhook"):
             continue  # a hook of a newer ftcore, which the plugin can do without
         if specification is None:
-            return f"{name} is not a hook of ftcore"
+            close = get_close_matches(name, SPECIFICATIONS, n=1)
+            return f"{name} is not a hook of ftcore" + (f". Did you mean {close[0]}?" if close else "")
         if function.ftcore_impl.get("specname"):
             return f"{function.__name__} uses specname=, which selection cannot see; name the function {name}"
         if inspect.iscoroutinefunction(function):
