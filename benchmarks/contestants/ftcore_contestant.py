@@ -7,6 +7,7 @@ its steps, is listened to.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -88,6 +89,33 @@ def train(config_path: Path, folder: Path) -> None:
     write_report(folder, first_step_at=begun[0], step_ends=ends, step_tokens=tokens, losses=losses)
 
 
+class OwnMemory:
+    """The largest memory that is this process's own, looked at 20 times a second.
+
+    What is mapped from files counts as resident too, but the system takes it back where memory gets short.
+    """
+
+    def __init__(self) -> None:
+        self._peak = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while True:
+            lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+            kib = next((int(line.split()[1]) for line in lines if line.startswith("RssAnon:")), 0)
+            self._peak = max(self._peak, kib / 1024)
+            if self._over.wait(0.05):
+                return
+
+    def peak(self) -> float:
+        """In MiB, from when it was made up to now."""
+        self._over.set()
+        self._thread.join()
+        return self._peak
+
+
 def prepare(config_path: Path, folder: Path) -> None:
     """Rows to tokens and labels, and the audit that follows; libraries are imported before the clock starts."""
     import datasets  # noqa: F401
@@ -113,6 +141,7 @@ def prepare(config_path: Path, folder: Path) -> None:
     tokenizer = stages.loader(active).tokenizer()
     trainer = stages.trainer(active)
     begun = time.perf_counter()
+    own = OwnMemory()
     rows, _ = stages.datasets(active)
     loaded = time.perf_counter()
     examples = Examples(
@@ -128,6 +157,7 @@ def prepare(config_path: Path, folder: Path) -> None:
     ended = time.perf_counter()
     write_report(
         folder,
+        peak_own_mib=own.peak(),
         load_seconds=loaded - begun,
         prepare_seconds=ended - loaded,
         rows=seen.rows,

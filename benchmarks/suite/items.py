@@ -128,6 +128,7 @@ def scaling(scale: Scale, data: Path, say: Say) -> list[Sample]:
             "seconds": report["prepare_seconds"],
             "microseconds_per_row": 1e6 * report["prepare_seconds"] / rows,
             "peak_mib": seen.peak_mib,
+            "peak_own_mib": report["peak_own_mib"],
         }
 
     cases: list[dict[str, Any]] = [{"rows": rows} for rows in scale.scaling_rows]
