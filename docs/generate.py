@@ -11,8 +11,9 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ftcore import contracts
@@ -163,14 +164,15 @@ def _facts(name: str, one_answer: bool) -> str:
     return f"{stage}Asked: {life.asked(name)}{collects}. Process: {_PROCESS.get(name, life.place(name))}."
 
 
-def _listed(doc: str) -> str:
-    """A docstring whose sections (`Attributes:`, `Raises:`) are lists."""
+def _listed(doc: str, types: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A docstring whose sections (`Attributes:`, `Raises:`) are lists; names of which the type is known say it."""
     found: list[str] = []
     for line in doc.splitlines():
         if re.fullmatch("Attributes:|Args:|Raises:", line):
             found += [line, ""]
         elif entry := re.fullmatch(r" {4}([\w, ]+): (.*)", line):
-            names = ", ".join(f"`{name}`" for name in entry[1].split(", "))
+            typed = (f"{name}: {types[name]}" if name in types else name for name in entry[1].split(", "))
+            names = ", ".join(f"`{name}`" for name in typed)
             found.append(f"- {names}: {entry[2]}")
         else:
             found.append(re.sub("^ {8}", "  ", line))
@@ -179,7 +181,7 @@ def _listed(doc: str) -> str:
 
 def _type(kind: type) -> Iterator[str]:
     if not (kind.__doc__ or "").startswith(f"{kind.__name__}("):  # the one that dataclasses make up
-        yield _listed(inspect.cleandoc(kind.__doc__ or ""))
+        yield _listed(inspect.cleandoc(kind.__doc__ or ""), _types(kind))
     members = {name: value for name, value in vars(kind).items() if not name.startswith("_") or name == "__call__"}
     lines = []
     for name, value in members.items():
@@ -191,6 +193,12 @@ def _type(kind: type) -> Iterator[str]:
             lines.append(f"- `{_signature(value)}`{text}")
     if lines:
         yield "\n".join(lines)
+
+
+def _types(kind: type) -> dict[str, str]:
+    """The type of each attribute, as it is written in the code."""
+    found = vars(kind).get("__annotations__", {})
+    return {name: getattr(written, "__forward_arg__", written) for name, written in found.items()}
 
 
 def _flat(text: str) -> str:

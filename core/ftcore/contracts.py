@@ -31,7 +31,12 @@ IGNORED = -100
 
 
 class Message(TypedDict):
-    """One turn of a conversation, in the shape that chat templates read."""
+    """One turn of a conversation, in the shape that chat templates read. A `Conversation` is a list of them, in order.
+
+    Attributes:
+        role: who speaks. What is learned are the turns of the assistant; not every chat template knows the others.
+        content: the text.
+    """
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str

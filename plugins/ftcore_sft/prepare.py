@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcore.contracts import Conversation, Formatter
-from ftcore.errors import DataError
+from ftcore.errors import DataError, FtcoreError, PluginError
 from ftcore_sft.labelling import encode, label
 from ftcore_sft.labels import IGNORED
 from ftcore_sft.markers import Markers
@@ -178,13 +179,30 @@ def _format(
     for number, values in enumerate(zip(*batch.values(), strict=True), start=start):
         tally.rows += 1
         try:
-            conversations.append(formatter(dict(zip(columns, values, strict=True))))
-            numbers.append(number)
+            conversation = formatter(dict(zip(columns, values, strict=True)))
         except ValueError as error:
             tally.bad_rows += 1
             if len(tally.bad) < _SHOWN_BAD_ROWS:
                 tally.bad.append((number, str(error)))
+            continue
+        except (FtcoreError, MemoryError):
+            raise
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}; the row's columns are {', '.join(columns)}"
+            raise _failed(formatter, number, why) from error
+        if not isinstance(conversation, list) or not all(isinstance(turn, Mapping) for turn in conversation[:1]):
+            raise _failed(formatter, number, f"it returned a {type(conversation).__name__}, not a list of turns")
+        conversations.append(conversation)
+        numbers.append(number)
     return conversations, numbers, tally
+
+
+def _failed(formatter: Formatter, number: int, why: str) -> PluginError:
+    """Names the formatter, which would else be taken for this plugin: it is called here."""
+    kind = formatter if inspect.isroutine(formatter) else type(formatter)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    fix = "A formatter gives a list of turns, and raises ValueError for a row that it cannot read"
+    return PluginError(f"the formatter {name} failed in row {number}", why=why, fix=fix)
 
 
 def _render(conversations: list[Conversation], numbers: list[int], tokenizer: Any) -> list[str]:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sft_parts import STYLES, Given, conversation, rows_of
 
+from ftcore.errors import DataError, PluginError
 from ftcore_formats.qa import QaFormatter
 from ftcore_sft.collate import Collator
 from ftcore_sft.labels import IGNORED
@@ -61,6 +62,41 @@ def test_only_bad_rows_leave_an_empty_dataset() -> None:
     dataset, tally = prepare(rows_of([[], []]), recipe(), 1)
     assert (len(dataset), tally.bad_rows) == (0, 2)
     assert dataset.column_names == ["input_ids", "labels", "row", "lost", "lost_supervised"]
+
+
+class Broken:
+    """A formatter with a mistake: what it returns is no conversation, or it trips over the row."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def __call__(self, row: Mapping[str, Any]) -> Any:
+        return row["nothing"] if self.answer is None else self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (None, "KeyError: 'nothing'; the row's columns are turns"),
+        ("a text", "it returned a str, not a list of turns"),
+        (["a text"], "it returned a list, not a list of turns"),
+        ((), "it returned a tuple, not a list of turns"),
+    ],
+)
+def test_a_mistake_in_a_formatter_names_the_formatter(answer: Any, why: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        prepare(some_rows(2), recipe(formatter=Broken(answer)), 1)
+    assert str(caught.value).startswith(f"the formatter {__name__}.Broken failed in row 0: {why}. A formatter gives")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), DataError("the dictionary is gone")])
+def test_what_a_formatter_raises_on_purpose_passes(error: Exception) -> None:
+    def fails(row: Mapping[str, Any]) -> Any:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        prepare(some_rows(2), recipe(formatter=fails), 1)
+    assert caught.value is error
 
 
 def test_several_processes_prepare_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
