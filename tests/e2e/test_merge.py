@@ -132,6 +132,37 @@ def test_the_command_measures_all_three(dtype: str, trained: Path, ftcore: Any) 
     assert f"into the full-precision weights of {trained.parent}" not in outcome.out
 
 
+STORE = """
+    from pathlib import Path
+    from ftcore import hookimpl
+
+    @hookimpl
+    def ftcore_resolve_model(locator):
+        return Path(locator.path).read_text()
+"""
+
+
+def test_a_merge_takes_the_weights_that_were_trained_on(
+    job: Any, folder: Path, ftcore: Any, install: Any, tmp_path: Path
+) -> None:
+    """Though the id of the model leads to others by then; where they are gone, that is told."""
+    install("acme-store", {"acme_store": STORE}, {"store": "acme_store"})
+    first, second = (Path(shutil.copytree(folder / "base", tmp_path / name)) for name in ("first", "second"))
+    pointer = tmp_path / "current"
+    pointer.write_text(str(first))
+    outcome, run = job("moved", ["local"], base_model_id=f"store:{pointer}")
+    assert outcome.code == 0, outcome.err
+    assert json.loads((run / "manifest.json").read_text())["model_source"] == str(first)
+    pointer.write_text(str(second))
+    outcome = ftcore("merge", str(run))
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == ""
+    first.rename(tmp_path / "elsewhere")
+    outcome = ftcore("merge", str(run), "--force")
+    assert outcome.code == 0, outcome.err
+    assert f"{first}, is gone; its id leads to {second} now" in outcome.err
+
+
 def test_a_merge_that_loses_the_gain_is_refused(job: Any, folder: Path, ftcore: Any) -> None:
     """Large weights and a low learning rate: most changes are smaller than half a step of bfloat16."""
     own = {"base_model_id": str(folder / "large"), "validation_data_id": "train.jsonl", "learning_rate": 2e-4}

@@ -12,6 +12,7 @@ from ftcore.config import Config
 from ftcore.contracts import Examples, Run
 from ftcore.errors import ModelError
 from ftcore.quiet import quiet_libraries
+from ftcore.run import runs
 from ftcore.settings.data import DataSettings
 from ftcore.settings.lora import LoraSettings
 from ftcore.settings.model import ModelSettings
@@ -33,10 +34,19 @@ class HeldOutRows:
         return self.config.fine_tuner.validation_data_id or ""
 
     def source(self) -> str:
+        known = str(runs.facts(self.run.dir).get("model_source", ""))
+        if known and (found := self._beside(known)) is not None:
+            return found
         source = self.stages.model_source()
+        if known and source != known:
+            self.run.warn(f"the model that was trained, {known}, is gone; its id leads to {source} now, which is taken")
+        return self._beside(source) or source
+
+    def _beside(self, source: str) -> str | None:
+        """The path if it exists; it may be of a folder that was named from where the run was started, which is often
+        where its configuration lies."""
         beside = self.config.folder("fine_tuner.base_model_id") / source
-        # A folder that was named from where the run was started, which is often where its configuration lies.
-        return str(beside) if not Path(source).exists() and beside.exists() else source
+        return next((str(path) for path in (Path(source), beside) if path.exists()), None)
 
     def loss(self, folder: Path, *, adapter: Path | None = None, dtype: str | None = None) -> float:
         if not self.rows:

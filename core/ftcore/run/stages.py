@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -13,10 +13,12 @@ from ftcore.contracts import (
     DataRequest,
     DataView,
     Device,
+    FitResult,
     Formatter,
     Job,
     Loader,
     LossTracer,
+    Prepared,
     Reporter,
     Run,
     Saved,
@@ -26,7 +28,7 @@ from ftcore.contracts import (
 )
 from ftcore.errors import ConfigError, DataError, FtcoreError, OutOfMemory, PluginError
 from ftcore.importers import on_behalf_of
-from ftcore.plugins import PluginRecord, Plugins
+from ftcore.plugins import PluginRecord, Plugins, breach
 from ftcore.run import memory, runs
 from ftcore.run.held_out import HeldOutRows
 from ftcore.selection import Choice
@@ -46,6 +48,7 @@ class Stages:
     def __init__(self, config: Config, plugins: Plugins, selected: Sequence[Choice]) -> None:
         self._config, self._plugins = config, plugins
         self.selected = list(selected)
+        self._source: str | None = None
 
     def names(self, stage: Stage) -> list[str]:
         """The plugins chosen for a stage."""
@@ -90,8 +93,12 @@ class Stages:
         )
 
     def model_source(self) -> str:
-        """The folder, file or Hub id of the model; a plugin resolves an id with its prefix."""
-        source = self._config.fine_tuner.base_model_id
+        """The folder, file or Hub id of the model; a plugin resolves an id with its prefix, once."""
+        if self._source is None:
+            self._source = self._resolved(self._config.fine_tuner.base_model_id)
+        return self._source
+
+    def _resolved(self, source: str) -> str:
         for plugin in self.names("model"):
             source = self._plugins.expect(
                 str,
@@ -195,11 +202,11 @@ class Stages:
             saving=self._config.fine_tuner.view(SavingSettings),
             settings=self._section(name),
         )
-        saved = [answer] if isinstance(answer, Saved) else list(answer or [])
+        saved = [answer] if isinstance(answer, Saved) else list(answer) if isinstance(answer, Iterable) else []
         if not saved or not all(isinstance(item, Saved) for item in saved):
-            raise PluginError(
-                f"{self._plugins.get(name)} broke its contract", why="ftcore_save must say what it saved and where"
-            )
+            got = _kind(answer) if answer else repr(answer)
+            why = f"ftcore_save must say what it saved and where, as Saved or a list of them, and returned {got}"
+            raise self._plugins.breach(name, why)
         return saved
 
     def everyone(self, hook: str, *, run: Run, **arguments: Any) -> None:
@@ -232,6 +239,9 @@ _DOING = {
 }
 """What a method does, for people."""
 
+_ANSWERS: Mapping[str, type] = {"prepare": Prepared, "evaluate": Mapping, "fit": FitResult, "generate": Sequence}
+"""What a trainer's methods return."""
+
 
 class Blamed:
     """Passes everything on to a plugin's object; what its methods raise unexpectedly names the plugin."""
@@ -247,7 +257,7 @@ class Blamed:
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
                 with on_behalf_of(self._blamed.name):
-                    return value(*args, **kwargs)
+                    return self._checked(name, value(*args, **kwargs))
             except FtcoreError:
                 raise
             except Exception as error:
@@ -260,3 +270,20 @@ class Blamed:
                 ) from error
 
         return call
+
+    def _checked(self, name: str, answer: Any) -> Any:
+        """The answer of a method. Raises PluginError where it is of another kind than the contract says."""
+        wanted = _ANSWERS.get(name)
+        if wanted is not None and not isinstance(answer, wanted):
+            why = f"{name} must return a {wanted.__name__} and returned {_kind(answer)}"
+        elif name in ("tokenizer", "model") and answer is None:
+            why = f"{name} must return the {name} and returned None"
+        elif isinstance(answer, Prepared) and not hasattr(answer.train, "column_names"):
+            why = f"prepare must return a datasets.Dataset as train and returned {_kind(answer.train)}"
+        else:
+            return answer
+        raise breach(self._blamed, why)
+
+
+def _kind(answer: object) -> str:
+    return "None" if answer is None else f"a {type(answer).__name__}"

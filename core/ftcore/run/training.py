@@ -37,6 +37,7 @@ def train(work: Work, resume_from: Path | None) -> TrainedModel:
     active, config = work.active, work.config
     quiet_libraries()
     loader = work.stages.loader(active)
+    _note_model(work)
     tokenizer = loader.tokenizer()
     quiet_libraries()  # now that the loader has imported them, in the order that it needs
     work.reporting.start(work.stages.reporters(active), run_record(work))
@@ -89,6 +90,15 @@ def heed(work: Work) -> None:
     """
     if work.stop.is_set():
         raise Interrupted("the run was interrupted", fix=f"Type ftcore run CONFIG --resume {work.active.name}")
+
+
+def _note_model(work: Work) -> None:
+    """Note what the model's id led to: what a plugin resolves, it may resolve to something else tomorrow."""
+    source, known = work.stages.model_source(), work.active.facts.get("model_source")
+    if known is None:
+        work.active.record(model_source=source)
+    elif known != source:
+        work.active.warn(f"the model was {known} when the run began, and its id leads to {source} now")
 
 
 def _prepared(work: Work, tokenizer: Any, resume_from: Path | None) -> tuple[Any, Prepared]:
