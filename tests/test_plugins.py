@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from ftcore.contracts import Reporter
+from ftcore.contracts import Prepared, Reporter
 from ftcore.errors import DataError, PluginError
 from ftcore.plugins import PluginRecord, Plugins, discover
+from ftcore.selection import Choice
 
 HEAD = (
     "from ftcore import hookimpl\nfrom ftcore.errors import DataError, Problem\nfrom ftcore.settings import Section\n"
@@ -143,7 +144,16 @@ def test_a_requirement_of_an_extra_does_not_count(install: Any) -> None:
 @pytest.mark.parametrize("name", ["auto", "none", "fine_tuner", "run", "stages"])
 def test_reserved_names_are_broken(install: Any, name: str) -> None:
     install("acme", {"acme_reserved": NAMER}, {name: "acme_reserved"})
-    assert record_of(discover(), name).reason == f"the name '{name}' is reserved"
+    assert record_of(discover(), name).reason.startswith(f"the name '{name}' is reserved: ")
+
+
+def test_a_plugin_with_a_reserved_name_is_not_taken_for_the_section(install: Any, ftcore: Any, tmp_path: Path) -> None:
+    install("acme", {"acme_reserved": NAMER}, {"run": "acme_reserved"})
+    config = tmp_path / "config.toml"
+    config.write_text('[fine_tuner]\nbase_model_id = "m"\ntraining_data_id = "t"\n[run]\nname = "first"\n')
+    outcome = ftcore("check", str(config))
+    assert "the name 'run' is reserved" in outcome.out + outcome.err
+    assert "[run] has no effect" not in outcome.out + outcome.err
 
 
 @pytest.mark.parametrize("name", ["a.b", "ä", "_a", "a b"])
@@ -252,6 +262,53 @@ def test_wrong_answers_name_plugin_distribution_and_version(install: Any, return
         f"plugin 'acme' (acme 0.9) broke its contract: ftcore_make_reporter must return a Reporter and returned {got}. "
         "Report it to its authors, or choose another plugin"
     )
+
+
+TRAINER = (
+    HEAD
+    + """
+from ftcore.contracts import Prepared
+class T:
+    def prepare(self, examples): return examples
+    def attach(self, model, prepared, observer): ...
+    def evaluate(self): return 0.5
+    def fit(self, resume_from): return None
+    def generate(self, conversations, max_new_tokens): ...
+@hookimpl
+def ftcore_make_trainer(): return T()
+@hookimpl
+def ftcore_save(trained): return trained
+"""
+)
+
+
+def test_wrong_answers_of_a_trainers_methods_name_the_plugin(install: Any, load: Any) -> None:
+    from ftcore.run.stages import Stages
+
+    install("acme", {"acme_trainer": TRAINER}, {"acme": "acme_trainer"})
+    run: Any = None
+    trainer = Stages(load(), discover(), [Choice("trainer", "acme", "")]).trainer(run)
+    rows: Any = [[1, 2]]
+    for said, call in {
+        "prepare must return a Prepared and returned None": lambda: trainer.prepare(run),
+        "a datasets.Dataset as train and returned a list": lambda: trainer.prepare(Prepared(rows, None)),  # type: ignore[arg-type]
+        "evaluate must return a Mapping and returned a float": trainer.evaluate,
+        "fit must return a FitResult and returned None": lambda: trainer.fit(None),
+    }.items():
+        with pytest.raises(PluginError, match=rf"plugin 'acme' \(acme 1.2.3\) broke its contract: .*{said}"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("answer", "got"), [(None, "None"), ([], r"\[\]"), ("there", "a str"), (True, "a bool"), ([1], "a list")]
+)
+def test_wrong_answers_of_savers_name_the_plugin(install: Any, load: Any, answer: Any, got: str) -> None:
+    from ftcore.run.stages import Stages
+
+    install("acme", {"acme_trainer": TRAINER}, {"acme": "acme_trainer"})
+    run: Any = None
+    with pytest.raises(PluginError, match=f"'acme' .* ftcore_save must say what it saved and where, .* returned {got}"):
+        Stages(load(), discover(), []).save("acme", run, answer)
 
 
 def test_right_answers_pass(install: Any) -> None:

@@ -170,7 +170,7 @@ def _idle_sections(config: Config, plugins: Plugins, active: Iterable[str]) -> I
     undecided = plugins.serving("formatter") if config.stages.formatter == "auto" else []
     for name, table in config.given.items():
         record = plugins.get(name)
-        if record is None or not table or name in active or name in undecided:
+        if record is None or record.state == "broken" or not table or name in active or name in undecided:
             continue
         if record.wraps or _LISTENS & set(record.hooks):
             continue

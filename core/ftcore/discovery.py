@@ -225,7 +225,7 @@ def _unusable(record: PluginRecord) -> str:
     from ftcore import __version__
 
     if record.name in RESERVED:
-        return f"the name '{record.name}' is reserved"
+        return f"the name '{record.name}' is reserved: it means something else in a configuration; choose another"
     if not _NAME.fullmatch(record.name):
         return f"the name '{record.name}' has other characters than letters, digits, '-' and '_'"
     if record.requires_ftcore:

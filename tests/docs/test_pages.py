@@ -40,6 +40,7 @@ PYTHON_RUN_BY = {
     "docs/how-to/": "tests/docs/test_how_to.py",
     "docs/plugin-tutorial.md": "tests/docs/test_tutorial.py",
     "docs/organisations.md": "tests/docs/test_sessions.py",
+    "docs/plugin-settings.md": "tests/docs/test_sessions.py",
     "docs/testing-plugins.md": "tests/test_testing_page.py",
 }
 RUN_ELSEWHERE = {page.name for page in HOW_TO} | {"plugin-tutorial.md"}

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from doc_pages import DOCS, sessions, snippets
 
+from ftcore.testing import check_plugin
+
 Ftcore = Callable[..., Any]
 MINIMAL = '[fine_tuner]\nbase_model_id = "m"\ntraining_data_id = "train.jsonl"\n'
 
@@ -31,6 +33,18 @@ def test_organisations(install: Callable[..., Path], ftcore: Ftcore, folder: Pat
         (folder / title).write_text(body, encoding="utf-8")
     install("acme-policy", {"acme_policy": files["acme_policy.py"]}, {"acme": "acme_policy"}, version="1.0")
     assert answered(page, ftcore) >= 4
+
+
+def test_settings(install: Callable[..., Path], ftcore: Ftcore, folder: Path) -> None:
+    page = DOCS / "plugin-settings.md"
+    files = {snippet.title: snippet.body for snippet in snippets(page)}
+    for title in ("config.toml", "wrong.toml"):
+        (folder / title).write_text(files[title], encoding="utf-8")
+    install("acme-mail", {"acme_mail": files["acme_mail.py"]}, {"mail": "acme_mail"}, version="1.0")
+    assert answered(page, ftcore) == 1
+    warned = ftcore("check", "config.toml", "--set", "mail.folder=.", "--set", "mail.password=open-sesame")
+    assert "password has no effect with a folder" in warned.out + warned.err
+    check_plugin("mail", kinds=[])
 
 
 def test_editors(ftcore: Ftcore, folder: Path) -> None:

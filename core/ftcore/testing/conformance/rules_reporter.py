@@ -44,7 +44,8 @@ def methods(subject: Subject) -> Iterator[str]:
 @rule(
     "reporter-reports",
     why="the tracker would have nothing, or half of the run",
-    fix="look at what was raised; what the tracker will never take is a RecordRefused",
+    fix="look at what was raised: is its tracker there, in a test? The fixture ftcore_conformance can start one, and its "
+    "`config` says where; what a tracker will never take is a RecordRefused",
 )
 def reports(subject: Subject) -> Iterator[str]:
     """It takes a whole run: its start, metrics, a file and a folder, and each way to end."""
