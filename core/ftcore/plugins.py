@@ -138,11 +138,7 @@ class Plugins:
 
     def breach(self, plugin: str, why: str) -> PluginError:
         """The error for a plugin that does not keep to a hook's contract."""
-        return PluginError(
-            f"{self._records[plugin]} broke its contract",
-            why=why,
-            fix="Report it to its authors, or choose another plugin",
-        )
+        return breach(self._records[plugin], why)
 
     def _caller(self, hook: str, chosen: str) -> pluggy.HookCaller:
         caller = getattr(self._manager.hook, hook)
@@ -152,6 +148,12 @@ class Plugins:
             if impl.plugin_name != chosen and not (impl.wrapper or impl.hookwrapper)
         }
         return self._manager.subset_hook_caller(hook, remove_plugins=left_out)
+
+
+def breach(record: PluginRecord, why: str) -> PluginError:
+    """The error for a plugin that does not keep to a contract."""
+    fix = "Report it to its authors, or choose another plugin"
+    return PluginError(f"{record} broke its contract", why=why, fix=fix)
 
 
 def _not_a(kind: Any, answer: Any) -> str:
