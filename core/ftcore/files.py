@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,17 +15,19 @@ from typing import Any
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file in one step."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Replace a file in one step. Who may read it is who may read any new file."""
+    # Not by mkstemp, whose files are their owner's alone.
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         # Half a surrogate pair, which a broken file may have put into a message, must not keep a manifest from being written.
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -39,7 +43,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         yield scratch
-        scratch.chmod(0o755)
+        _share(scratch)
         if folder.exists():
             old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
             folder.replace(old / "old")
@@ -50,3 +54,15 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+
+
+def _share(folder: Path) -> None:
+    """Let whoever may read new files read all of these; safetensors writes its own for their owner alone."""
+    new = folder / f".new.{secrets.token_hex(8)}"  # the process's mask can only be read by changing it for all threads
+    new.touch()
+    usual = new.stat().st_mode
+    new.unlink()
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            file.chmod(stat.S_IMODE(file.stat().st_mode | usual))
+    folder.chmod(0o755)
