@@ -116,7 +116,7 @@ def _test(rule: Rule, plugin: str, kinds: tuple[str, ...]) -> Callable[..., None
         if outcome.status == "failed":
             raise BrokenRule(outcome)
         if outcome.status == "skipped":
-            pytest.skip(outcome.found[0])
+            pytest.skip(f"{rule.id}: {outcome.found[0]}")  # pytest -rs tells nothing else of the item
 
     test.__doc__ = rule.what
     return test
