@@ -303,7 +303,8 @@ NEEDS_TORCH = [
     Bad("trainer-prepares-the-same", "others the second time", trainer(
         prepare="found = self.inner.prepare(examples)\nreturn replace(found, train=found.train.shuffle(seed=random.randrange(10**9)))")),
     Bad("trainer-learns", "the loss of the rows", trainer(
-        attach="self.model = model\nself.inner.attach(model, prepared, observer)", fit="pass")),
+        attach="self.model = model\nself.inner.attach(model, prepared, observer)",
+        fit="from ftcore.contracts import FitResult\nreturn FitResult(1, 1.0, {})")),
     Bad("trainer-learns", "not to be trained have changed", trainer(
         attach="self.model = model\nself.inner.attach(model, prepared, observer)",
         fit="found = self.inner.fit(resume_from)\nfor name, value in self.model.named_parameters():\n"
@@ -401,6 +402,15 @@ def test_all_that_is_broken_is_told_at_once(install: Callable[..., Path], tmp_pa
     assert "    fix: use letters, digits" in text
     assert "\nnamer-deterministic: " not in text
     json.dumps(text)
+
+
+def test_a_key_without_a_default_is_asked_for(install: Callable[..., Path], tmp_path: Path) -> None:
+    source = HEAD + namer("return None") + settings("folder: str")
+    install("bad-plugin", {"bad_plugin": source}, {"bad": "bad_plugin"})
+    (rule,) = [rule for rule in all_rules() if rule.id == "namer-legal"]
+    outcome = hold(rule, Subject("bad", PluginSetup(), tmp_path, lambda: tmp_path))
+    assert "bad.folder: [bad] has no folder, which is required" in outcome.found[0]
+    assert "give them as config.bad.folder = … in the fixture ftcore_conformance" in outcome.fix
 
 
 def test_what_is_not_there_is_said() -> None:

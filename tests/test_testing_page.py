@@ -123,7 +123,10 @@ def test_a_package_without_tests(package: Path) -> None:
     # Without its settings it cannot be tried; its hooks are not typed.
     assert found["failed"] == 5
     assert found["passed"] >= 8
-    assert "give them in the fixture ftcore_conformance or [tool.ftcore.conformance.team]" in done.stdout
+    assert (
+        "give them as config.team.prefix = … in the fixture ftcore_conformance or [tool.ftcore.conformance.team]"
+        in done.stdout
+    )
     assert "ftcore_name_run: config has no type; it is Config" in done.stdout
 
     (package / "pyproject.toml").write_text('[tool.ftcore.conformance.team]\nconfig.team.prefix = "team-"\n')

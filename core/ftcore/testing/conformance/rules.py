@@ -35,7 +35,16 @@ class NotTried(Exception):
 
 
 class Broken(Exception):
-    """The plugin cannot be tried because of what it is or lacks; the message says what was found."""
+    """The plugin cannot be tried because of what it is or lacks; the message says what was found.
+
+    Args:
+        what: what was found.
+        fix: what to do; empty where the rule's own remedy is meant.
+    """
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(what)
+        self.fix = fix
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ def hold(rule: Rule, subject: Subject) -> Outcome:
     except NotTried as reason:
         return Outcome(rule.id, "skipped", (_line(str(reason)),))
     except Broken as reason:
-        found = (_line(str(reason)),)
+        return Outcome(rule.id, "failed", (_line(str(reason)),), rule.why, reason.fix or rule.fix)
     except (Exception, SystemExit) as error:  # whatever a plugin raises is a finding about it
         if missing := missing_library(error):
             return Outcome(rule.id, "skipped", (f"{missing} is not installed; type: pip install 'ftcore[train]'",))

@@ -54,18 +54,24 @@ def prepares_the_same(subject: Subject) -> Iterator[str]:
 @rule(
     "trainer-learns",
     why="that is what it is for",
-    fix="look at the labels, the gradients, and whether the optimizer has the trainable weights",
+    fix="look at the labels, the gradients, and whether the optimizer has the trainable weights; an optimizer that takes "
+    "other steps is given `config.fine_tuner.learning_rate` in [tool.ftcore.conformance.NAME]",
 )
 def learns(subject: Subject) -> Iterator[str]:
     """Some passes over a few rows lower their loss; the frozen weights stay as they are."""
-    fit = fitting(subject, {"epochs": 8, "learning_rate": 0.01})
+    given = {"epochs": 8, "learning_rate": 0.01, **subject.setup.config.get("fine_tuner", {})}
+    fit = fitting(subject, given)
     fit.attach()
     frozen = {name: value for name, value in weights(fit.model).items() if name not in trainable(fit.model)}
     before = fit.trainer.evaluate()["eval_loss"]
     fit.trainer.fit(None)
     after = fit.trainer.evaluate()["eval_loss"]
     if not after <= LEARNED * before:
-        yield f"the loss of the rows that it learned from was {before:.3f} and is {after:.3f}"
+        passes = f"{given['epochs']} passes with the learning rate {given['learning_rate']}"
+        yield (
+            f"the loss of the rows that it learned from was {before:.3f} and is {after:.3f} "
+            f"after {passes}: more than {LEARNED:.0%} of it are left"
+        )
     now = weights(fit.model)
     if different := changed(frozen, {name: now[name] for name in frozen}):
         yield f"{len(different)} weights that are not to be trained have changed, e.g. {sorted(different)[0]}"

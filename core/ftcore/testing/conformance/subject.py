@@ -130,7 +130,8 @@ class Subject:
         loaded = configs.load(path, self.plugins)
         if problems := loaded.incomplete.get(self.name):
             said = "; ".join(f"{problem.where}: {problem.message}" for problem in problems)
-            raise Broken(f"its section needs values to be tried ({said}): give them in {where(self.name)}")
+            fix = f"give them as config.{problems[0].where} = … in {where(self.name)}, or give the keys defaults"
+            raise Broken(f"its section needs values to be tried ({said})", fix)
         return loaded
 
     def scene(self, kind: str, more: Tables | None = None) -> Scene:
