@@ -298,6 +298,12 @@ def test_sections_of_plugins_that_are_not_there_are_left_out(organisation: Organ
     assert f"tracker.url of the policy of {BY_ACME} is left out: the plugin 'tracker' is not installed" in outcome.out
 
 
+def test_a_mistyped_section_gets_a_suggestion(organisation: Organisation, ftcore: Any) -> None:
+    organisation(acme="Policy({'fine_tunr': {'rank': 8}})")
+    Path("config.toml").write_text(REQUIRED)
+    assert "the plugin 'fine_tunr' is not installed; did you mean [fine_tuner]?" in ftcore("check", "config.toml").out
+
+
 def test_a_stage_that_a_policy_chooses_says_so(organisation: Organisation) -> None:
     plugins = organisation(acme="Policy({'stages': {'trainer': 'sft', 'loader': 'nobody'}})")
     config = read(plugins)

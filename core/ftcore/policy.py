@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, time
+from difflib import get_close_matches
 from itertools import combinations
 from typing import Any
 
@@ -223,7 +224,9 @@ def _usable(ruling: Ruling, models: Mapping[str, type[Section]], plugins: Plugin
     state = (
         "is not installed" if record is None else f"is {record.state}" if record.state != "ok" else "has no settings"
     )
-    return replace(ruling, unused=f"the plugin '{section}' {state}")
+    close = get_close_matches(section, models, n=1) if record is None else []
+    hint = f"; did you mean [{close[0]}]?" if close else ""
+    return replace(ruling, unused=f"the plugin '{section}' {state}{hint}")
 
 
 def _conflicts(rulings: Sequence[Ruling], said: Tables) -> Iterator[Problem]:

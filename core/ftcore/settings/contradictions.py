@@ -38,7 +38,10 @@ def contradictions(given: Tables) -> Iterator[Problem]:
 
 def excluded(own: Mapping[str, Any]) -> frozenset[str]:
     """The keys of `[fine_tuner]` that cannot be on beside what is on here."""
-    pairs = [*((first, second) for first, second, _ in _EXCLUSIVE), *((second, first) for first, second, _ in _EXCLUSIVE)]
+    pairs = [
+        *((first, second) for first, second, _ in _EXCLUSIVE),
+        *((second, first) for first, second, _ in _EXCLUSIVE),
+    ]
     return frozenset(off for on, off in pairs if _is_on(own, on))
 
 
