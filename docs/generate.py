@@ -18,9 +18,9 @@ from typing import Any
 
 from ftcore import contracts
 from ftcore.config import CORE_SECTIONS
-from ftcore.discovery import SPECIFICATIONS, STAGE_OF_HOOK
 from ftcore.errors import EXIT_CODES
 from ftcore.plugins import discover
+from ftcore.plugins.discovery import SPECIFICATIONS, STAGE_OF_HOOK
 from ftcore.run.changes import LEARNING_STAGES, changeable
 from ftcore.settings.base import Section
 from ftcore.settings.fine_tuner import CONCERNS

@@ -12,6 +12,7 @@ import pytest
 
 from ftcore.config import CORE_SECTIONS
 from ftcore.errors import InvalidConfig
+from ftcore.plugins.selection import Choice
 from ftcore.run import runs
 from ftcore.run.changes import (
     LEARNING_LIBRARIES,
@@ -24,7 +25,6 @@ from ftcore.run.changes import (
     require_none,
 )
 from ftcore.run.resuming import find
-from ftcore.selection import Choice
 
 NOW = datetime(2026, 11, 23, 12).astimezone()
 SELECTED = [

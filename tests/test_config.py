@@ -485,7 +485,7 @@ class Outer(Section):
     ],
 )
 def test_problems_inside_tables_name_the_key(table: dict[str, Any], message: str) -> None:
-    from ftcore import wording
+    from ftcore.config import wording
 
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate(table)

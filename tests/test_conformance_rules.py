@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from ftcore.testing import PluginSetup, check_plugin
-from ftcore.testing.conformance import rules_reporter
 from ftcore.testing.conformance.check import all_rules
 from ftcore.testing.conformance.report import Outcome
-from ftcore.testing.conformance.rules import hold
+from ftcore.testing.conformance.rule import hold
+from ftcore.testing.conformance.rules import reporter as rules_reporter
 from ftcore.testing.conformance.subject import Subject
 
 HEAD = """

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from ftcore import discovery
 from ftcore.new_plugin.choices import KINDS, LICENSES
 from ftcore.new_plugin.names import LONGEST, Names
 from ftcore.new_plugin.package import NewPlugin, requirement, write
-from ftcore.plugins import discover
+from ftcore.plugins import discover, discovery
 from ftcore.testing.installed import distribution
 from ftcore.testing.project import Project
 

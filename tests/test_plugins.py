@@ -13,7 +13,7 @@ import pytest
 from ftcore.contracts import Prepared, Reporter
 from ftcore.errors import DataError, PluginError
 from ftcore.plugins import PluginRecord, Plugins, discover
-from ftcore.selection import Choice
+from ftcore.plugins.selection import Choice
 
 HEAD = (
     "from ftcore import hookimpl\nfrom ftcore.errors import DataError, Problem\nfrom ftcore.settings import Section\n"

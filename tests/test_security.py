@@ -64,9 +64,9 @@ def test_a_model_with_code_of_its_own(tmp_path: Path, trusted: bool) -> None:
 
     from ftcore.config import load
     from ftcore.plugins import discover
+    from ftcore.plugins.selection import choices
     from ftcore.run import runs
     from ftcore.run.stages import Stages
-    from ftcore.selection import choices
 
     folder, ran = tmp_path / "model", tmp_path / "ran"
     folder.mkdir()
@@ -117,8 +117,8 @@ def test_a_run_s_name_stays_in_its_folder(name: str) -> None:
 def test_a_plugin_cannot_name_a_run_out_of_its_folder(load: Any, plugins: Any, name: str) -> None:
     from datetime import UTC, datetime
 
+    from ftcore.plugins.selection import choices
     from ftcore.run.stages import Stages
-    from ftcore.selection import choices
 
     class Namer:
         """A plugin manager that gives a bad name."""

@@ -10,7 +10,7 @@ import pytest
 from ftcore.contracts import DataView
 from ftcore.errors import ConfigError, FormatMismatch, InvalidConfig, PluginError
 from ftcore.plugins import discover
-from ftcore.selection import choices, data_plugin, formatter_for, saver_names
+from ftcore.plugins.selection import choices, data_plugin, formatter_for, saver_names
 from ftcore.settings.data import DataSettings
 
 

@@ -9,7 +9,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as some
 
-from ftcore import toml
+from ftcore.config import toml
 from ftcore.errors import ConfigError
 
 

@@ -543,7 +543,7 @@ def test_why_tells_who_answers_each_hook(install: Any, ftcore: Any, config_file:
 
 
 def test_why_follows_nobody_when_it_is_over(install: Any, config_file: Path) -> None:
-    from ftcore.answers import ask
+    from ftcore.plugins.answers import ask
 
     plugins = discover()
     ask(config_file, plugins, ())

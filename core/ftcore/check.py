@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ftcore import policy, templates
-from ftcore.config import Config, in_order
+from ftcore import templates
+from ftcore.config import Config, in_order, policy
 from ftcore.errors import ConfigError, FtcoreError, InvalidConfig, PluginError, Problem
 from ftcore.hookspecs import PROJECT
 from ftcore.plugins import DISABLE_VARIABLE, Plugins
+from ftcore.plugins.selection import Choice, choices
 from ftcore.run import runs
-from ftcore.selection import Choice, choices
 from ftcore.settings.contradictions import contradictions
 from ftcore.text import shown
 

@@ -181,7 +181,7 @@ def plugins() -> Facts:
 
 def loader() -> Facts:
     """The loader that `auto` chooses for an ordinary configuration, and why."""
-    from ftcore.selection import loader_for
+    from ftcore.plugins.selection import loader_for
 
     found = discover()
     try:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftcore import toml
+from ftcore.config import toml
 from ftcore.errors import ConfigError
 from ftcore.files import write_json
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ftcore import policy, renamed
-from ftcore.config import CORE_SECTIONS
+from ftcore.config import CORE_SECTIONS, policy, renamed
+from ftcore.config.extends import KEY
 from ftcore.errors import FtcoreError
-from ftcore.extends import KEY
 from ftcore.plugins import Plugins
 from ftcore.settings.base import Section
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import tomli_w
 
-from ftcore import locators, selection
+from ftcore import locators
 from ftcore.config import Config
 from ftcore.contracts import DataRequest, DataView
 from ftcore.errors import DataError, FormatMismatch, PluginError
 from ftcore.estimate.presets import Preset
-from ftcore.plugins import Plugins
+from ftcore.plugins import Plugins, selection
 from ftcore.settings.audit import AuditSettings
 from ftcore.settings.data import DataSettings
 from ftcore.settings.fine_tuner import FineTunerSettings

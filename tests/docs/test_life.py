@@ -12,7 +12,7 @@ import pytest
 from doc_pages import DOCS
 
 from ftcore import contracts
-from ftcore.discovery import SPECIFICATIONS
+from ftcore.plugins.discovery import SPECIFICATIONS
 from ftcore.testing.memory_reporter import MemoryReporter
 from ftcore.testing.project import Project
 from ftcore.testing.recorder import HookRecorder

@@ -13,11 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftcore import config as configuration
-from ftcore import selection
 from ftcore.config import Config
 from ftcore.contracts import Conversation, DataView, Formatter
 from ftcore.errors import ConfigError, FormatMismatch, FtcoreError, PluginError, Problem
-from ftcore.plugins import Plugins, discover
+from ftcore.plugins import Plugins, discover, selection
 from ftcore.settings.data import DataSettings
 from ftcore_formats.instruction import InstructionFormatter, InstructionSettings
 from ftcore_formats.messages import MessagesFormatter, MessagesSettings

@@ -102,7 +102,7 @@ def _has_only_grown(name: str, was: str, now: str) -> bool:
     added = new.parameters[len(old.parameters) :]
     further = [parameter for parameter in new.by_name if parameter not in old.by_name]
     implemented = any(name.startswith(f"ftcore.contracts.{kind}.") for kind in IMPLEMENTED_BY_PLUGINS)
-    # Core calls these, and leaves out what an older object does not take (ftcore.older).
+    # Core calls these, and leaves out what an older object does not take (ftcore.plugins.older).
     return (implemented and not further) or all(default for _, _, default in (*added, *further))
 
 

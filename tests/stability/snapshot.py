@@ -69,7 +69,9 @@ def _public_modules() -> Iterator[tuple[str, Path]]:
             if path.stem == "__init__" or not (path.stem.startswith("_") or path.stem in PRIVATE[package]):
                 yield name, path
     for module in PARTS:
-        yield module, CORE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+        folder = CORE.joinpath(*module.split(".")[1:])
+        # A package's own names stand in the module that is called like it.
+        yield module, folder / f"{folder.name}.py" if folder.is_dir() else folder.with_suffix(".py")
 
 
 def _of_module(module: str, tree: ast.Module, only: set[str] | None) -> Iterator[tuple[str, str]]:

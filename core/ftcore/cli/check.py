@@ -14,7 +14,7 @@ from ftcore.cli.tracing import discover, trace_option
 
 if TYPE_CHECKING:
     from ftcore.config import Config
-    from ftcore.origins import Origin
+    from ftcore.config.origins import Origin
     from ftcore.plugins import Plugins
 
 _WIDEST = 48  # characters; what is longer stands out of its column
@@ -40,7 +40,7 @@ def check(config: Path, overrides: tuple[str, ...], with_data: bool, with_origin
         raise click.UsageError("--json goes without --data")
     from ftcore import check as checks
     from ftcore.config import load
-    from ftcore.origins import origins
+    from ftcore.config.origins import origins
     from ftcore.run.runs import effective
     from ftcore.secrets import mask, masked
 
@@ -71,7 +71,7 @@ def check(config: Path, overrides: tuple[str, ...], with_data: bool, with_origin
 
 def _policies(settings: Config, values: Mapping[str, Any]) -> Iterator[str]:
     """What policies gave, and what of them was left out."""
-    from ftcore import tables
+    from ftcore.config import tables
     from ftcore.text import shown
 
     for ruling in settings.ruled:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ftcore import selection
 from ftcore.config import Config
 from ftcore.contracts import BatchShape, Examples
 from ftcore.estimate.advice import Advice, advise
@@ -12,7 +11,7 @@ from ftcore.estimate.architecture import read_config
 from ftcore.estimate.batch import longest_of, longest_possible
 from ftcore.estimate.memory import Estimate, estimate
 from ftcore.estimate.target import Target
-from ftcore.plugins import Plugins
+from ftcore.plugins import Plugins, selection
 from ftcore.run.ahead import NoRun
 from ftcore.run.stages import Stages
 from ftcore.settings.data import DataSettings

@@ -6,9 +6,9 @@ import importlib.util
 import re
 from dataclasses import dataclass
 
-from ftcore import discovery
 from ftcore.config import CORE_SECTIONS
 from ftcore.errors import ConfigError
+from ftcore.plugins import discovery
 from ftcore.text import short
 
 LONGEST = 30

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ftcore import older
 from ftcore.contracts import Logged, Reporter
 from ftcore.errors import FtcoreError, RecordRefused
+from ftcore.plugins import older
 from ftcore.secrets import masked
 
 _CURSOR_SIZE = 512

@@ -8,10 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ftcore import importers, selection
 from ftcore.config import Config
 from ftcore.contracts import Examples, Formatter, Prepared
-from ftcore.plugins import Plugins
+from ftcore.plugins import Plugins, importers, selection
 from ftcore.quiet import quiet_libraries
 from ftcore.run.stages import Stages
 from ftcore.settings.data import DataSettings

@@ -15,13 +15,13 @@ from typing import Any
 
 import tomli
 
-from ftcore import __version__, files, policy
-from ftcore.config import CORE_SECTIONS, Config
+from ftcore import __version__, files
+from ftcore.config import CORE_SECTIONS, Config, policy
 from ftcore.errors import ConfigError, InvalidConfig
 from ftcore.plugins import Plugins
+from ftcore.plugins.selection import Choice
 from ftcore.run import manifest, runs
 from ftcore.secrets import masked
-from ftcore.selection import Choice
 from ftcore.settings.base import Section
 from ftcore.text import shown
 

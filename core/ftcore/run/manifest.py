@@ -11,10 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ftcore import __version__, files, origins, policy
-from ftcore.config import Config
+from ftcore import __version__, files
+from ftcore.config import Config, origins, policy
 from ftcore.plugins import Plugins
-from ftcore.selection import Choice
+from ftcore.plugins.selection import Choice
 
 LIBRARIES = (
     "torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "unsloth", "unsloth_zoo",

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ftcore import checkpoints, selection
+from ftcore import checkpoints
 from ftcore.config import Config
 from ftcore.errors import FtcoreError, OutOfMemory, SaveError
-from ftcore.plugins import Plugins
+from ftcore.plugins import Plugins, selection
 from ftcore.run import memory
 from ftcore.run.runs import ActiveRun
 from ftcore.run.stages import Stages

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ftcore import __version__, policy
+from ftcore import __version__
 from ftcore.check import check, preflight
-from ftcore.config import Config
+from ftcore.config import Config, policy
 from ftcore.contracts import RunStatus
 from ftcore.errors import FtcoreError, Interrupted
 from ftcore.plugins import Plugins
+from ftcore.plugins.selection import Choice
 from ftcore.reporting.fan_out import Reporting, Silence
 from ftcore.run import disk, out_of_memory, runs, training
 from ftcore.run.changes import require_same_settings
@@ -24,7 +25,6 @@ from ftcore.run.resuming import find, starting_point, take_up
 from ftcore.run.runs import ActiveRun
 from ftcore.run.stages import Stages
 from ftcore.run.steps import Steps, Work
-from ftcore.selection import Choice
 from ftcore.trace import own_work
 
 

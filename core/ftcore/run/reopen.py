@@ -10,12 +10,12 @@ from typing import Any
 from ftcore.config import Config, load
 from ftcore.errors import ConfigError
 from ftcore.plugins import Plugins
+from ftcore.plugins.selection import Choice
 from ftcore.run import runs
 from ftcore.run.locks import Lock
 from ftcore.run.runs import ActiveRun
 from ftcore.run.stages import Stages
 from ftcore.secrets import MASK
-from ftcore.selection import Choice
 
 
 @dataclass(frozen=True)

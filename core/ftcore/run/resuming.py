@@ -12,11 +12,11 @@ from ftcore import checkpoints
 from ftcore.config import Config
 from ftcore.errors import ConfigError
 from ftcore.plugins import Plugins
+from ftcore.plugins.selection import Choice
 from ftcore.run import metrics, runs
 from ftcore.run.changes import changes, renewed, require_none
 from ftcore.run.runs import ActiveRun
 from ftcore.run.steps import Steps
-from ftcore.selection import Choice
 
 
 def find(config: Config, name: str) -> Path | None:

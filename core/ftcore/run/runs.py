@@ -27,15 +27,15 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from ftcore import files, importers
+from ftcore import files
 from ftcore.config import CORE_SECTIONS, Config
 from ftcore.errors import ConfigError
-from ftcore.plugins import Plugins
+from ftcore.plugins import Plugins, importers
+from ftcore.plugins.selection import Choice
 from ftcore.run import manifest
 from ftcore.run.console import Console
 from ftcore.run.locks import Lock
 from ftcore.secrets import mask, masked
-from ftcore.selection import Choice
 
 if TYPE_CHECKING:
     from ftcore.trace import Trace

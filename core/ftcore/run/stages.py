@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from ftcore import locators, selection, templates
+from ftcore import locators, templates
 from ftcore.config import Config
 from ftcore.contracts import (
     DataRequest,
@@ -27,11 +27,11 @@ from ftcore.contracts import (
     Trainer,
 )
 from ftcore.errors import ConfigError, DataError, FtcoreError, OutOfMemory, PluginError
-from ftcore.importers import on_behalf_of
-from ftcore.plugins import PluginRecord, Plugins, breach
+from ftcore.plugins import PluginRecord, Plugins, breach, selection
+from ftcore.plugins.importers import on_behalf_of
+from ftcore.plugins.selection import Choice
 from ftcore.run import memory, runs
 from ftcore.run.held_out import HeldOutRows
-from ftcore.selection import Choice
 from ftcore.settings.data import DataSettings
 from ftcore.settings.logging import LoggingSettings
 from ftcore.settings.lora import LoraSettings

@@ -11,7 +11,7 @@ from unittest import mock
 
 import pluggy
 
-from ftcore import plugins
+from ftcore.plugins import registry
 
 
 @dataclass
@@ -72,14 +72,14 @@ class HookRecorder:
     @contextmanager
     def watching(self) -> Iterator[HookRecorder]:
         """Record what is called through every manager that is made inside the block."""
-        make = plugins.new_manager
+        make = registry.new_manager
 
         def watched() -> pluggy.PluginManager:
             manager = make()
             self.watch(manager)
             return manager
 
-        with mock.patch.object(plugins, "new_manager", watched):
+        with mock.patch.object(registry, "new_manager", watched):
             yield self
 
     def _before(self, hook: str, implementations: Sequence[Any], arguments: Mapping[str, Any]) -> None:

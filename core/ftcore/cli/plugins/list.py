@@ -19,8 +19,8 @@ def show(slow: float | None, as_json: bool) -> None:
     Args:
         slow: how many seconds a plugin's import may take; None for the usual ones.
     """
-    from ftcore.importers import SLOW
     from ftcore.plugins import discover
+    from ftcore.plugins.importers import SLOW
     from ftcore.secrets import mask, masked
 
     limit = SLOW if slow is None else slow

@@ -13,9 +13,9 @@ from ftcore.cli.options import config_argument, set_option
 from ftcore.cli.table import table
 
 if TYPE_CHECKING:
-    from ftcore.answers import Answer
     from ftcore.plugins import Plugins
-    from ftcore.selection import Choice
+    from ftcore.plugins.answers import Answer
+    from ftcore.plugins.selection import Choice
 
 
 @click.command()
@@ -27,8 +27,8 @@ def why(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
     What costs nothing is asked, and timed: settings, policies, offers, checks. No run begins.
     """
-    from ftcore.answers import ask
     from ftcore.plugins import discover
+    from ftcore.plugins.answers import ask
     from ftcore.secrets import masked
 
     found = discover()

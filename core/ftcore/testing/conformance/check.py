@@ -8,9 +8,9 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from ftcore.discovery import PluginRecord
+from ftcore.plugins.discovery import PluginRecord
 from ftcore.testing.conformance.report import Report
-from ftcore.testing.conformance.rules import EVERY, KINDS, Rule, hold
+from ftcore.testing.conformance.rule import EVERY, KINDS, Rule, hold
 from ftcore.testing.conformance.setup import PluginSetup
 from ftcore.testing.conformance.subject import Subject
 
@@ -50,5 +50,5 @@ def rules_for(kinds: Sequence[str], record: PluginRecord | None) -> list[Rule]:
 def all_rules() -> tuple[Rule, ...]:
     """Every rule there is."""
     package = __name__.rpartition(".")[0]
-    modules = [import_module(f"{package}.rules_{name}") for name in ("plugin", "settings", "listening", *KINDS)]
+    modules = [import_module(f"{package}.rules.{name}") for name in ("plugin", "settings", "listening", *KINDS)]
     return tuple(value for module in modules for value in vars(module).values() if isinstance(value, Rule))

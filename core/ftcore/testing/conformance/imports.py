@@ -12,9 +12,9 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
-from ftcore.discovery import PluginRecord
 from ftcore.hookspecs import PROJECT
-from ftcore.importers import HEAVY
+from ftcore.plugins.discovery import PluginRecord
+from ftcore.plugins.importers import HEAVY
 
 
 @dataclass(frozen=True)

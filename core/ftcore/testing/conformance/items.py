@@ -10,7 +10,7 @@ import pytest
 
 from ftcore.testing.conformance.check import rules_for
 from ftcore.testing.conformance.report import Outcome
-from ftcore.testing.conformance.rules import KINDS, Rule, hold
+from ftcore.testing.conformance.rule import KINDS, Rule, hold
 from ftcore.testing.conformance.setup import PluginSetup
 from ftcore.testing.conformance.subject import Subject, kinds_of
 

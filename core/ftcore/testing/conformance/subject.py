@@ -13,14 +13,14 @@ from unittest import mock
 
 from ftcore import config as configs
 from ftcore.config import Config
-from ftcore.discovery import PluginRecord
 from ftcore.errors import PluginError
 from ftcore.plugins import Plugins, discover
+from ftcore.plugins.discovery import PluginRecord
+from ftcore.plugins.selection import choices
 from ftcore.run import runs
 from ftcore.run.runs import ActiveRun
 from ftcore.run.stages import Stages
-from ftcore.selection import choices
-from ftcore.testing.conformance.rules import KINDS, Broken, NotTried
+from ftcore.testing.conformance.rule import KINDS, Broken, NotTried
 from ftcore.testing.conformance.setup import PluginSetup
 from ftcore.testing.project import Project
 

@@ -12,7 +12,7 @@ from ftcore import locators
 from ftcore.contracts import DataRequest
 from ftcore.errors import FtcoreError
 from ftcore.fingerprint import fingerprint
-from ftcore.testing.conformance.rules import Broken, NotTried, raised, refusal, rule
+from ftcore.testing.conformance.rule import Broken, NotTried, raised, refusal, rule
 from ftcore.testing.conformance.subject import Subject, where
 
 _LARGE = 8_000_000

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from ftcore import discovery, extras, hookspecs
-from ftcore.discovery import STAGE_OF_HOOK, PluginRecord
+from ftcore import extras, hookspecs
 from ftcore.errors import FtcoreError, PluginError
 from ftcore.hookspecs import PROJECT
-from ftcore.importers import import_own, on_behalf_of
+from ftcore.plugins import discovery
+from ftcore.plugins.discovery import STAGE_OF_HOOK, PluginRecord
+from ftcore.plugins.importers import import_own, on_behalf_of
 from ftcore.text import short
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import Any
 from ftcore.check import deciding
 from ftcore.config import Config, load
 from ftcore.contracts import Bid, Declined
-from ftcore.discovery import SPECIFICATIONS, STAGE_OF_HOOK
 from ftcore.plugins import Plugins
-from ftcore.selection import Choice, choices
+from ftcore.plugins.discovery import SPECIFICATIONS, STAGE_OF_HOOK
+from ftcore.plugins.selection import Choice, choices
 from ftcore.trace import Trace
 
 _ELSEWHERE = frozenset({"ftcore_trace_loss", "ftcore_answering", "ftcore_register_commands"})

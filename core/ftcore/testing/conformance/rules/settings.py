@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from ftcore import secrets
 from ftcore.settings.base import Section
-from ftcore.testing.conformance.rules import rule
+from ftcore.testing.conformance.rule import rule
 from ftcore.testing.conformance.subject import Subject
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ftcore.settings.lora import LoraSettings
 from ftcore.settings.model import ModelSettings
-from ftcore.testing.conformance.rules import NotTried, refusal, rule
+from ftcore.testing.conformance.rule import NotTried, refusal, rule
 from ftcore.testing.conformance.subject import Scene, Subject, as_raised
 from ftcore.testing.conformance.weights import changed, loaded, trainable
 

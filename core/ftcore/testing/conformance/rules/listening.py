@@ -8,7 +8,7 @@ from typing import Any
 from ftcore.contracts import Bid, DataView, Declined
 from ftcore.errors import DataError, Problem
 from ftcore.settings.data import DataSettings
-from ftcore.testing.conformance.rules import rule
+from ftcore.testing.conformance.rule import rule
 from ftcore.testing.conformance.subject import Subject
 
 FOREIGN = {
@@ -106,7 +106,7 @@ def commands(subject: Subject) -> Iterator[str]:
 def _has_a_part(subject: Subject) -> bool:
     """Whether the plugin serves in every run: as the default of a stage, or because it has a policy."""
     config = subject.config(more={"fine_tuner": FOREIGN})
-    from ftcore.selection import choices
+    from ftcore.plugins.selection import choices
 
     chosen = {choice.plugin for choice in choices(config, subject.plugins)}
     return subject.name in chosen or "ftcore_policy" in subject.record.hooks

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ftcore import tables
+from ftcore.config import tables
+from ftcore.config.extends import Layer
 from ftcore.errors import Problem
-from ftcore.extends import Layer
 from ftcore.text import short
 
 

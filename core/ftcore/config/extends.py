@@ -12,7 +12,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from ftcore import extras, locators, tables, toml, variables
+from ftcore import extras, locators
+from ftcore.config import tables, toml, variables
 from ftcore.errors import ConfigError, PluginError, Problem
 from ftcore.plugins import DISABLE_VARIABLE, Plugins
 from ftcore.text import shown

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from ftcore.discovery import SPECIFICATIONS, STAGE_OF_HOOK, implementations
+from ftcore.plugins.discovery import SPECIFICATIONS, STAGE_OF_HOOK, implementations
 from ftcore.testing.conformance import imports
-from ftcore.testing.conformance.rules import rule
+from ftcore.testing.conformance.rule import rule
 from ftcore.testing.conformance.subject import Subject
 
 LONGEST_IMPORT = 0.5

@@ -14,7 +14,7 @@ from typing import Any
 from ftcore.contracts import Conversation, DataView, Formatter
 from ftcore.errors import FormatMismatch, FtcoreError
 from ftcore.settings.data import DataSettings
-from ftcore.testing.conformance.rules import Broken, raised, rule
+from ftcore.testing.conformance.rule import Broken, raised, rule
 from ftcore.testing.conformance.subject import Subject, where
 
 Rows = list[dict[str, Any]]

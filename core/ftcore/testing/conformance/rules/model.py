@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ftcore import locators
-from ftcore.testing.conformance.rules import NotTried, refusal, rule
+from ftcore.testing.conformance.rule import NotTried, refusal, rule
 from ftcore.testing.conformance.subject import Subject, where
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from ftcore.errors import ConfigError
 from ftcore.run.runs import validate_name
-from ftcore.testing.conformance.rules import rule
+from ftcore.testing.conformance.rule import rule
 from ftcore.testing.conformance.subject import Subject, Tables
 
 _STARTED = datetime(2026, 11, 23, 9, 5, 7, tzinfo=UTC)

@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 from ftcore.contracts import Logged, Reporter, RunRecord, RunStatus
 from ftcore.errors import RecordRefused
 from ftcore.reporting.fan_out import Reporting
-from ftcore.testing.conformance.rules import NotTried, raised, rule
+from ftcore.testing.conformance.rule import NotTried, raised, rule
 from ftcore.testing.conformance.subject import Scene, Subject, Tables, where
 
 _PARAMS = {"fine_tuner.epochs": 3, "fine_tuner.learning_rate": 0.0002, "run.name": "null", "lora.modules": ["q", "v"]}

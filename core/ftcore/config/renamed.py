@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ftcore.extends import Layer
+from ftcore.config.extends import Layer
 from ftcore.settings.base import Section
 
 Models = Mapping[str, type[Section]]

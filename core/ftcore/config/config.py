@@ -10,18 +10,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ftcore import extends, extras, policy, renamed, secrets, toml, variables, wording
+from ftcore import extras, secrets
+from ftcore.config import extends, policy, renamed, toml, variables, wording
+from ftcore.config.overrides import put
+from ftcore.config.policy import Ruling
+from ftcore.config.source import Source
 from ftcore.errors import ConfigError, InvalidConfig, Problem
-from ftcore.overrides import put
 from ftcore.plugins import Plugins
-from ftcore.policy import Ruling
 from ftcore.settings.audit import AuditSettings
 from ftcore.settings.base import Section
 from ftcore.settings.contradictions import contradictions
 from ftcore.settings.fine_tuner import FineTunerSettings
 from ftcore.settings.run import RunSettings
 from ftcore.settings.stages import StageSettings
-from ftcore.source import Source
 from ftcore.text import LONGEST, short, shown
 
 CORE_SECTIONS: dict[str, type[Section]] = {

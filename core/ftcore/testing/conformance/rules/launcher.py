@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ftcore.errors import DataError, FtcoreError, Interrupted
-from ftcore.testing.conformance.rules import raised, rule
+from ftcore.testing.conformance.rule import raised, rule
 from ftcore.testing.conformance.subject import Subject
 
 _COMMAND = """

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ftcore import tables, variables
-from ftcore.config import CORE_SECTIONS, Config
-from ftcore.policy import RUN_NAMES, Ruling
+from ftcore.config import CORE_SECTIONS, Config, tables, variables
+from ftcore.config.policy import RUN_NAMES, Ruling
 from ftcore.secrets import masked
 from ftcore.settings.base import Section
 

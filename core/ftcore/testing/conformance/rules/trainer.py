@@ -8,7 +8,7 @@ from typing import Any
 from ftcore.contracts import IGNORED, FitResult
 from ftcore.errors import FtcoreError
 from ftcore.testing.conformance.fitting import LENGTH, fitting
-from ftcore.testing.conformance.rules import NotTried, raised, rule
+from ftcore.testing.conformance.rule import NotTried, raised, rule
 from ftcore.testing.conformance.subject import Subject
 from ftcore.testing.conformance.weights import changed, trainable, unsettle, weights
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import pluggy
 
 from ftcore import hookspecs
-from ftcore.deprecation import noticed
 from ftcore.hookspecs import PROJECT
-from ftcore.importers import SLOW, Cost, on_behalf_of
+from ftcore.plugins.deprecation import noticed
+from ftcore.plugins.importers import SLOW, Cost, on_behalf_of
 
 if TYPE_CHECKING:
     from ftcore.settings.base import Section

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ftcore.hookspecs import PROJECT
 from ftcore.secrets import masked
 from ftcore.text import duration
-from ftcore.trace_generators import FollowedGenerator, FollowedWrapper
+from ftcore.trace.generators import FollowedGenerator, FollowedWrapper
 
 if TYPE_CHECKING:
     import pluggy

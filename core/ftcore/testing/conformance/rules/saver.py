@@ -14,7 +14,7 @@ from ftcore.errors import FtcoreError, SaveError
 from ftcore.run.held_out import HeldOutRows
 from ftcore.run.trained import TrainedModel
 from ftcore.settings.saving import SavingSettings
-from ftcore.testing.conformance.rules import Broken, raised, rule
+from ftcore.testing.conformance.rule import Broken, raised, rule
 from ftcore.testing.conformance.subject import Scene, Subject
 from ftcore.testing.conformance.weights import changed, loaded, weights
 

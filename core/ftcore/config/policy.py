@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ftcore import tables
+from ftcore.config import tables
 from ftcore.contracts import Policy
 from ftcore.errors import Problem
 from ftcore.plugins import Plugins
