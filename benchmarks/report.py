@@ -213,7 +213,7 @@ def _where(result: Result) -> str:
     shown = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
         f"*{result['date']}; {facts['processor']} ({', '.join(facts['features'])}), {facts['cores']} cores, "
-        f"{facts['memory_gib']} GiB, {facts['system']}; {result['threads']} threads, {rounds} rounds, load before "
+        f"{facts['memory_gib']} GiB, {facts['system']}; {result['threads']} threads, {rounds} round{'s' * (rounds > 1)}, load before "
         f"{result['load_before']}. {shown}.*"
     )
 
