@@ -114,8 +114,8 @@ def _command(result: Result) -> str:
     samples = result["samples"]
     parts = [
         "From the command's start to the saved adapter on 64 rows, and to the first step (less is better). Before its first "
-        "step ftcore looks at all rows, and tries the longest batch, forward and backward, which takes as long as one to "
-        "two steps; `[run] dry_step = false` leaves that out. The scripts do neither."
+        "step ftcore looks at all rows, and tries the longest batch, forward and backward, which takes as long as two to "
+        "three steps; `[run] dry_step = false` leaves that out. The scripts do neither."
     ]
     for run in ("first", "second"):
         parts += [
