@@ -199,7 +199,7 @@ def page(results: dict[str, Result]) -> str:
     for item, (title, write) in SECTIONS.items():
         if item in results:
             result = results[item]
-            parts += [f"## {title}", _where(result)]
+            parts += [f"## {title}", _where(result), *([f"*{result['remark']}*"] if "remark" in result else [])]
             if item in PLOTS:
                 parts.append(f"![{title}]({_plot_path(item).relative_to(PAGE.parent)})")
             parts.append(write(result))

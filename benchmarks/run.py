@@ -100,7 +100,7 @@ def measure(item: str, scale: Scale, data: Path, out: Path, append: bool = False
     print(f"== {item}", flush=True)
     path = out / f"{item}.json"
     known = {"machine": machine.machine(), "versions": machine.versions(), "threads": scale.threads}
-    before = earlier(path, known) if append and path.exists() else []
+    before, remark = earlier(path, known) if append and path.exists() else ([], {})
     busy = machine.load()
     samples = ITEMS[item](scale, data, lambda line: print(line, flush=True))
     done = max((sample["round"] for sample in before), default=0)
@@ -111,19 +111,23 @@ def measure(item: str, scale: Scale, data: Path, out: Path, append: bool = False
         **known,
         "rounds": max(sample["round"] for sample in samples),
         "load_before": round(busy, 2),
+        **remark,
         "samples": samples,
     }
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def earlier(path: Path, known: dict[str, Any]) -> list[dict[str, Any]]:
-    """The samples of earlier rounds, which must be of the same machine and versions to stand beside new ones."""
+def earlier(path: Path, known: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The samples of earlier rounds, which must be of the same machine and versions to stand beside new ones.
+
+    With them what somebody has remarked on how they were measured (`remark` in the file), for the page.
+    """
     result = json.loads(path.read_text(encoding="utf-8"))
     if other := [key for key, value in known.items() if result[key] != value]:
         sys.exit(f"{path}: measured with other {', '.join(other)}; leave out --append to measure it anew")
     samples: list[dict[str, Any]] = result["samples"]
-    return samples
+    return samples, {"remark": result["remark"]} if "remark" in result else {}
 
 
 if __name__ == "__main__":

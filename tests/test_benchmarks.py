@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import subprocess
@@ -52,6 +53,19 @@ def test_ratios_are_taken_within_a_round(monkeypatch: pytest.MonkeyPatch) -> Non
     found = ratios(samples, "seconds", "a", "b")
     assert found == [0.5, 1.5, 0.5]
     assert spread(found) == "0.50 (0.50–1.50)"
+
+
+def test_rounds_are_added_to_those_of_the_same_machine_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    earlier = importlib.import_module("run").earlier
+    path, known = tmp_path / "startup.json", {"machine": {"cores": 2}, "versions": {"torch": "2"}, "threads": 2}
+    samples = [{"contestant": "a", "round": 1, "seconds": 1.0}]
+    path.write_text(json.dumps({**known, "samples": samples}), encoding="utf-8")
+    assert earlier(path, known) == (samples, {})
+    path.write_text(json.dumps({**known, "samples": samples, "remark": "Tests ran too."}), encoding="utf-8")
+    assert earlier(path, known) == (samples, {"remark": "Tests ran too."})
+    with pytest.raises(SystemExit, match="measured with other versions; leave out --append"):
+        earlier(path, {**known, "versions": {"torch": "3"}})
 
 
 def test_page_says_what_the_samples_say() -> None:

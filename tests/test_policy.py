@@ -502,7 +502,9 @@ def test_a_run_directory_is_older_than_a_plugin_that_must_be_configured(begun: A
         "@hookimpl\ndef ftcore_policy(settings): return Policy({'mlflow': {'experiment_name': settings.team}})\n"
     )
     install("beta", {"beta_team": source}, {"beta": "beta_team"})
-    reopen(active.dir, discover(), ["mlflow.experiment_name=x"]).active.close()
+    reopened = reopen(active.dir, discover(), ["mlflow.experiment_name=x"])
+    reopened.active.close()
+    assert reopened.active.settings["mlflow.experiment_name"] == "x"
 
 
 def test_the_type_is_frozen_and_empty_by_default() -> None:
