@@ -7,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,17 +66,19 @@ def taplo() -> Taplo:
     if not (shutil.which("npm") and shutil.which("node")):
         pytest.skip("npm and node are not installed: taplo is not tried")
     folder = Path(sys.prefix) / "share" / ("-".join(PACKAGES).replace("/", "-").replace("@", ""))
-    if not (folder / "complete").exists():
-        folder.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
         options = ["--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
-        command = ["npm", "install", "--prefix", str(folder), *options, *PACKAGES]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        except subprocess.TimeoutExpired:
-            pytest.skip("npm did not answer within two minutes: taplo is not tried")
-        if done.returncode:
-            pytest.skip(f"npm cannot install taplo, which is not tried: {done.stderr.strip()[-300:]}")
-        (folder / "complete").touch()
+        folder.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            command = ["npm", "install", "--prefix", f"{scratch}/new", *options, *PACKAGES]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+            except subprocess.TimeoutExpired:
+                pytest.skip("npm did not answer within two minutes: taplo is not tried")
+            if done.returncode:
+                pytest.skip(f"npm cannot install taplo, which is not tried: {done.stderr.strip()[-300:]}")
+            with suppress(OSError):  # another process has installed it meanwhile
+                Path(scratch, "new").rename(folder)
     return Taplo(folder)
 
 
