@@ -50,6 +50,23 @@ def acme(install: Any) -> Callable[..., tuple[Plugins, Trace]]:
     return make
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this thread, time passes where something sleeps and hardly elsewhere: a busy machine adds nothing to it."""
+    here, now = threading.get_ident(), [0.0]
+    look, sleep = time.perf_counter, time.sleep
+
+    def looked() -> float:
+        now[0] += 1e-5
+        return now[0]
+
+    def slept(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(time, "perf_counter", lambda: looked() if threading.get_ident() == here else look())
+    monkeypatch.setattr(time, "sleep", lambda s: slept(s) if threading.get_ident() == here else sleep(s))
+
+
 def name_run(plugins: Plugins, name: str) -> Any:
     return plugins.call("ftcore_name_run", name, config=None, started_at=None, settings=None)
 
@@ -130,7 +147,7 @@ def test_a_wrapper_that_yields_twice_is_blamed_at_its_own_line(acme: Any) -> Non
         name_run(plugins, "one")
 
 
-def test_the_time_is_that_of_the_work(acme: Any) -> None:
+def test_the_time_is_that_of_the_work(acme: Any, clock: None) -> None:
     wrapper = "@hookimpl(wrapper=True)\ndef ftcore_name_run():\n    time.sleep(0.02)\n    return (yield)\n"
     plugins, trace = acme(
         one="@hookimpl\ndef ftcore_name_run():\n    time.sleep(0.2)\n    return 'x'\n", around=wrapper
@@ -141,7 +158,7 @@ def test_the_time_is_that_of_the_work(acme: Any) -> None:
     assert 0.02 <= outer.seconds < 0.2  # not while the others work
 
 
-def test_a_hook_that_yields_is_timed_while_it_works(acme: Any) -> None:
+def test_a_hook_that_yields_is_timed_while_it_works(acme: Any, clock: None) -> None:
     source = "@hookimpl\ndef ftcore_check():\n    time.sleep(0.02)\n    yield Problem('a', 'b')\n    time.sleep(0.02)\n"
     plugins, trace = acme(one=source, two="@hookimpl\ndef ftcore_check():\n    yield from ()\n", three=source)
     found = plugins.call("ftcore_check", "one", config=None, settings=None)
@@ -166,7 +183,7 @@ def test_a_hook_that_fails_while_it_yields(acme: Any) -> None:
     assert [call.outcome for call in of(trace, "ftcore_check")] == ["raised OSError"]
 
 
-def test_what_is_called_inside_is_not_a_plugins_own_time(acme: Any) -> None:
+def test_what_is_called_inside_is_not_a_plugins_own_time(acme: Any, clock: None) -> None:
     launcher = "@hookimpl\ndef ftcore_launch(job):\n    time.sleep(0.02)\n    job()\n"
     plugins, trace = acme(one=launcher, two="@hookimpl\ndef ftcore_name_run():\n    time.sleep(0.05)\n")
 
@@ -214,7 +231,7 @@ REPORTER = (
 )
 
 
-def test_the_methods_of_what_a_hook_made_are_timed(acme: Any) -> None:
+def test_the_methods_of_what_a_hook_made_are_timed(acme: Any, clock: None) -> None:
     plugins, trace = acme(one=REPORTER)
     reporter = plugins.expect(Reporter, "ftcore_make_reporter", "one", run=None, settings=None)
     sys.modules["acme_one"].R.pauses = 0.02
@@ -428,7 +445,7 @@ def test_the_page_on_tracing(install: Any, ftcore_project: Any) -> None:
 # What imports cost
 
 
-def test_the_time_of_an_import_is_known_and_a_slow_one_warned_of(install: Any, ftcore: Any) -> None:
+def test_the_time_of_an_import_is_known_and_a_slow_one_warned_of(install: Any, ftcore: Any, clock: None) -> None:
     install(
         "acme",
         {"polars": "import time\ntime.sleep(0.25)\n", "acme_slow": "import polars\n" + HEAD + NAMER, "acme_quick": HEAD + NAMER},
@@ -458,7 +475,7 @@ def test_the_limit_of_slow_can_be_chosen(install: Any, ftcore: Any, limit: float
     assert float(row[4].removesuffix("ms")) >= 50
 
 
-def test_settings_that_import_are_slow_too(install: Any) -> None:
+def test_settings_that_import_are_slow_too(install: Any, clock: None) -> None:
     source = HEAD + "class S(Section): ...\n@hookimpl\ndef ftcore_settings():\n    import polars\n    return S\n"
     install("acme", {"polars": "import time\ntime.sleep(0.25)\n", "acme_settings": source}, {"acme": "acme_settings"})
     record = discover().get("acme")
