@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -9,9 +10,12 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+"""Why a folder cannot get its name: there is one that is not empty, or a file, or a link."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,22 +42,37 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A scratch folder that becomes `folder` when the block ends well; one already there is replaced."""
+    """A scratch folder that becomes `folder` when the block ends well; one already there is replaced.
+
+    Several processes may do so at once: each of them leaves a whole folder, and the last one's stays.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         yield scratch
         _share(scratch)
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-            folder.replace(old / "old")
-            scratch.replace(folder)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            scratch.replace(folder)
+        _put(scratch, folder)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+
+
+def _put(scratch: Path, folder: Path) -> None:
+    """Give a folder the name of another one, which goes; between two looks, somebody else may have done the same."""
+    replaced = []
+    while True:
+        try:
+            scratch.replace(folder)
+            break
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        replaced.append(aside)
+        with suppress(FileNotFoundError):
+            folder.replace(aside / "old")
+    for aside in replaced:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _share(folder: Path) -> None:
