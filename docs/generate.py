@@ -151,10 +151,15 @@ def signature(hook: str) -> str:
 
 def _signature(function: Any) -> str:
     shape = inspect.signature(function)
-    arguments = ", ".join(
-        f"{argument.name}: {argument.annotation}" for argument in shape.parameters.values() if argument.name != "self"
-    )
-    return f"{function.__name__}({arguments}) -> {shape.return_annotation}"
+    arguments: list[str] = []
+    for argument in shape.parameters.values():
+        if argument.name == "self":
+            continue
+        if argument.kind is argument.KEYWORD_ONLY and "*" not in arguments:
+            arguments.append("*")
+        default = "" if argument.default is argument.empty else f" = {argument.default!r}"
+        arguments.append(f"{argument.name}: {argument.annotation}{default}")
+    return f"{function.__name__}({', '.join(arguments)}) -> {shape.return_annotation}"
 
 
 def _facts(name: str, one_answer: bool) -> str:

@@ -42,6 +42,11 @@ def test_the_hooks_headings_are_the_signatures_in_the_source() -> None:
     assert headings == signatures
 
 
+def test_methods_are_shown_as_they_are_called() -> None:
+    page = (PROJECT / "docs" / "hooks.md").read_text(encoding="utf-8")
+    assert "`loss(folder: Path, *, adapter: Path | None = None, dtype: str | None = None) -> float`" in page
+
+
 def test_every_key_of_every_section_is_on_the_page(plugins: Any) -> None:
     from ftcore.config import CORE_SECTIONS
 
