@@ -33,6 +33,14 @@ _ENVIRONMENT = {
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
+# The same examples each time, and no limit of time: whether a change is accepted depends neither on luck nor on what else
+# the machine does. tests/fuzz looks for what nobody has thought of.
+if importlib.util.find_spec("hypothesis"):  # tests/gpu does without
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("ftcore", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("ftcore")
+
 
 @dataclass(frozen=True)
 class Outcome:
