@@ -96,6 +96,15 @@ CONFIGS: dict[str, tuple[str | bytes, int, list[str]]] = {
     "output_dir under a file": (GOOD + '[run]\noutput_dir = "data.jsonl/runs"\n', 2, ['config.toml:6: output_dir cannot be "data.jsonl/runs": HERE/data.jsonl is no folder. Choose another output_dir']),
     "output_dir of nobody": (GOOD + '[run]\noutput_dir = "~nobody-of-that-name/runs"\n', 2, ['config.toml:6: output_dir cannot be "~nobody-of-that-name/runs": Could not determine home directory. Choose another output_dir']),
     "output_dir too long": (GOOD + '[run]\noutput_dir = "' + "x" * 4000 + '"\n', 2, ['config.toml:6: output_dir cannot be "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…": File name too long. Choose another output_dir']),
+    "names of plugins beside other mistakes": ('[fine_tuner]\nbase_model_id = "m"\nrank = "x"\nreport_to = "mlfow"\n[stages]\ntrainer = "sfft"\nloader = 3\n[run]\noutput_dir = "data.jsonl"\n', 2, [
+        'config.toml:1: [fine_tuner] has no training_data_id, which is required. Add training_data_id = "…"',
+        'config.toml:3: fine_tuner.rank = "x" is not allowed: it must be an integer',
+        'config.toml:7: stages.loader = 3 is not allowed: it must be a text in quotes',
+        'config.toml:9: output_dir cannot be "data.jsonl": HERE/data.jsonl is no folder. Choose another output_dir',
+        'config.toml:6: [stages] trainer = "sfft" names no installed plugin: plugins that serve the stage trainer here: sft. Did you mean "sft"?',
+        'config.toml:4: report_to = "mlfow" names no installed plugin: plugins that serve the stage reporter here: mlflow, tensorboard, wandb. Did you mean "mlflow"?']),
+    "a name of a plugin beside an unknown key": (GOOD + 'epoch = 3\n[stages]\nloader = "transformrs"\n', 2, ["config.toml:5: [fine_tuner] has no key 'epoch'. Did you mean epochs?", 'config.toml:7: [stages] loader = "transformrs" names no installed plugin: plugins that serve the stage loader here: transformers, unsloth. Did you mean "transformers"?']),
+    "a name of the run beside another mistake there": (GOOD + '[run]\nname = "a/b"\nnmae = "x"\n', 2, ["config.toml:7: [run] has no key 'nmae'. Did you mean name?"]),
     "several at once": ('[fine_tuner]\nrank = 0\nepoch = 3\n[runs]\n', 2, ['config.toml:1: [fine_tuner] has no base_model_id, which is required. Add base_model_id = "…"', 'config.toml:1: [fine_tuner] has no training_data_id, which is required. Add training_data_id = "…"', 'config.toml:2: fine_tuner.rank = 0 is not allowed: it must be at least 1', "config.toml:3: [fine_tuner] has no key 'epoch'. Did you mean epochs?", 'config.toml:4: the section [runs] belongs to nothing that is installed. Did you mean [run]?']),
 }  # fmt: skip
 

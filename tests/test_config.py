@@ -344,7 +344,9 @@ def test_a_disabled_plugins_section_says_so(tmp_path: Path) -> None:
         load_config(path, discover(disabled=["wandb"]))
     (line,) = caught.value.lines
     assert line.startswith(f"{path}:4: the section [wandb] cannot be used: plugin 'wandb' (ftcore ")
-    assert line.endswith("is disabled: named in FTCORE_DISABLE. Remove the section or mend it")
+    assert line.endswith(
+        "is disabled: named in FTCORE_DISABLE. Take wandb out of FTCORE_DISABLE, or remove the section"
+    )
 
 
 def test_values_on_several_lines_do_not_shift_the_lines(load: Load) -> None:

@@ -238,7 +238,7 @@ def test_a_plugin_answers_with_a_text_or_a_path(install: Any, write: Write) -> N
     )
     assert refused(extending("text"), discover(disabled=["acme"]), kind=PluginError) == [
         f"{saying}text\" names a plugin that is disabled: plugin 'acme' (acme 1.2.3): named in FTCORE_DISABLE. "
-        "Clear FTCORE_DISABLE"
+        "Take acme out of FTCORE_DISABLE"
     ]
 
 

@@ -362,7 +362,7 @@ def test_naming_a_plugin_that_cannot_serve_is_an_error_with_a_way_out(install: A
         "c.toml:3: report_to = \"acme\" names a plugin that is broken: plugin 'acme' (acme 1.2.3): "
         "its import failed: ZeroDivisionError: division by zero. Update or reinstall its package"
     )
-    assert require(plugins, "reporter", "wandb").endswith("named in FTCORE_DISABLE. Clear FTCORE_DISABLE")
+    assert require(plugins, "reporter", "wandb").endswith("named in FTCORE_DISABLE. Take wandb out of FTCORE_DISABLE")
     assert "names a plugin that does not serve the stage reporter" in require(plugins, "reporter", "local")
 
 
@@ -392,7 +392,7 @@ def test_a_broken_plugin_is_one_warning_line_unless_it_is_named(install: Any, co
     section = ftcore("check", "c.toml", "--set", "acme.x=1")
     assert section.code == 2
     assert section.errors == [
-        f"error: --set acme.x: the section [acme] cannot be used: {warning}. Remove the section or mend it"
+        f"error: --set acme.x: the section [acme] cannot be used: {warning}. Update or reinstall its package, or remove the section"
     ]
 
 

@@ -361,6 +361,43 @@ def test_rules_that_cannot_be_looked_at_stop_the_run(organisation: Organisation)
         check(config, plugins)
 
 
+def test_locks_and_rules_are_told_in_one_round(organisation: Organisation, ftcore: Any) -> None:
+    organisation(RULES, acme=LOCKS)
+    Path("config.toml").write_text(f'{REQUIRED}trust_remote_code = true\n[stages]\ntrainer = "sfft"\n')
+    for command in ("check", "run"):
+        outcome = ftcore(command, "config.toml", "--set", "fine_tuner.rank=4")
+        assert outcome.code == 2
+        assert outcome.errors == [
+            f"error: config.toml:2: m was not reviewed, says {BY_ACME}. Choose one of acme/small, acme/large",
+            f"error: config.toml:4: fine_tuner.trust_remote_code = true is not allowed: {BY_ACME} locks it to false "
+            "(security asks for it). Remove it",
+            'error: config.toml:6: [stages] trainer = "sfft" names no installed plugin: plugins that serve the stage '
+            'trainer here: sft. Did you mean "sft"?',
+        ]
+
+
+def test_rules_judge_what_is_in_force_when_the_lock_is_kept(organisation: Organisation, ftcore: Any) -> None:
+    judged = (
+        "@hookimpl\ndef ftcore_check(config):\n    if config.fine_tuner.trust_remote_code:\n"
+        "        yield Problem('fine_tuner.trust_remote_code', 'no code from outside')\n"
+        "    if config.was_given('fine_tuner', 'trust_remote_code'):\n        yield Problem('', 'given')\n"
+    )
+    organisation(judged, acme=LOCKS)
+    Path("config.toml").write_text(REQUIRED)
+    outcome = ftcore("check", "config.toml", "--set", "fine_tuner.trust_remote_code=true")
+    (line,) = outcome.errors
+    assert line.startswith(
+        "error: --set fine_tuner.trust_remote_code: fine_tuner.trust_remote_code = true is not allowed"
+    )
+
+
+def test_rules_are_not_asked_where_something_else_is_wrong(organisation: Organisation, ftcore: Any) -> None:
+    organisation(RULES, acme=LOCKS)
+    Path("config.toml").write_text(f"{REQUIRED}trust_remote_code = true\nepoch = 3\n")
+    told = ftcore("check", "config.toml").errors
+    assert [line.split(":")[2] for line in told] == ["4", "5"], "what a mistyped key was to be, no rule can know"
+
+
 # What is shown and kept
 
 

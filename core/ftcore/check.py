@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ftcore import config as configs
 from ftcore import templates
 from ftcore.config import Config, in_order, policy
 from ftcore.errors import ConfigError, FtcoreError, InvalidConfig, PluginError, Problem
@@ -32,19 +33,7 @@ def check(config: Config, plugins: Plugins) -> tuple[list[Choice], list[str]]:
         PluginError: a plugin that the configuration needs cannot serve.
         InvalidConfig: with one line for each problem found.
     """
-    blame: FtcoreError | None = None
-    selected: list[Choice] = []
-    try:
-        selected = choices(config, plugins)
-    except FtcoreError as error:
-        blame = error
-    active = {choice.plugin for choice in selected} | deciding(config, plugins)
-    problems = [*contradictions(config.given), *_run_name(config), *_output_dir(config)]
-    problems += templates.problems(config.fine_tuner.chat_template, config.folder("fine_tuner.chat_template"))
-    problems += [problem for name in sorted(active) for problem in config.incomplete.get(name, ())]
-    problems += _asked(config, plugins, active)
-    if blame is None:
-        problems += _idle_sections(config, plugins, active)
+    selected, problems, blame = _found(config, plugins)
     errors = [problem for problem in problems if problem.severity == "error"]
     if blame is not None and not errors:
         raise blame
@@ -53,6 +42,67 @@ def check(config: Config, plugins: Plugins) -> tuple[list[Choice], list[str]]:
     return selected, in_order(config.source, problems) + _broken(plugins) + _left_out(plugins) + _outdated(
         config, plugins
     )
+
+
+def read(path: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> Config:
+    """Read and validate a configuration, as `ftcore.config.load`.
+
+    Where it cannot be used, what `check` would say after that is mended is told with it, as far as it can be known: all of
+    it where nothing but locked keys is wrong, else what does not depend on the other mistakes.
+
+    Raises:
+        ConfigError: the file, or one that it extends, cannot be read or is not TOML.
+        PluginError: a plugin has failed to give its policy, or a configuration to extend.
+        InvalidConfig: with one line for each problem.
+    """
+    reading = configs.read(path, plugins, overrides)
+    if reading.valid or reading.config is None:
+        return reading.required()
+    blame: FtcoreError | None
+    if reading.forbidden:
+        _, problems, blame = _found(reading.config, plugins)
+    else:
+        problems, blame = _apart(reading.config, reading.wrong, plugins)
+    more = [problem for problem in problems if problem.severity == "error"]
+    lines = in_order(reading.source, [*reading.problems, *more]) + (str(blame).splitlines() if blame else [])
+    raise InvalidConfig(list(dict.fromkeys(lines)))
+
+
+def _found(config: Config, plugins: Plugins) -> tuple[list[Choice], list[Problem], FtcoreError | None]:
+    """The choices, the problems, and which plugins cannot serve."""
+    blame: FtcoreError | None = None
+    selected: list[Choice] = []
+    try:
+        selected = choices(config, plugins)
+    except FtcoreError as error:
+        blame = error
+    active = {choice.plugin for choice in selected} | deciding(config, plugins)
+    problems = [*contradictions(config.given), *_own(config)]
+    problems += [problem for name in sorted(active) for problem in config.incomplete.get(name, ())]
+    problems += _asked(config, plugins, active)
+    if blame is None:
+        problems += _idle_sections(config, plugins, active)
+    return selected, problems, blame
+
+
+def _apart(config: Config, wrong: Collection[str], plugins: Plugins) -> tuple[list[Problem], FtcoreError | None]:
+    """What can be said though some keys are wrong, since it does not depend on them."""
+    sections = {key.partition(".")[0] for key in wrong}
+    problems = [
+        problem for problem in _own(config) if problem.where.partition(".")[0] not in sections & {"run", "mlflow"}
+    ]
+    try:
+        choices(config, plugins, without=wrong)
+    except FtcoreError as error:
+        return problems, error
+    return problems, None
+
+
+def _own(config: Config) -> Iterator[Problem]:
+    """What ftcore itself has to say about single keys."""
+    yield from _run_name(config)
+    yield from _output_dir(config)
+    yield from templates.problems(config.fine_tuner.chat_template, config.folder("fine_tuner.chat_template"))
 
 
 def preflight(config: Config, plugins: Plugins, selected: Iterable[Choice], run_name: str) -> list[str]:

@@ -39,13 +39,12 @@ def check(config: Path, overrides: tuple[str, ...], with_data: bool, with_origin
     if as_json and with_data:
         raise click.UsageError("--json goes without --data")
     from ftcore import check as checks
-    from ftcore.config import load
     from ftcore.config.origins import origins
     from ftcore.run.runs import effective
     from ftcore.secrets import mask, masked
 
     plugins = discover()
-    settings = load(config, plugins, overrides)
+    settings = checks.read(config, plugins, overrides)
     choices, warnings = checks.check(settings, plugins)
     found = origins(settings, effective(settings)) if with_origins else []
     if as_json:

@@ -30,13 +30,13 @@ def estimate(config: Path, overrides: tuple[str, ...], gpu: str | None, measure_
 
     Where it does not fit, say what to change, and what each change would give.
     """
-    from ftcore.config import load
+    from ftcore.check import read
     from ftcore.estimate import plan as plans
     from ftcore.estimate import presets, target
 
     size = None if gpu is None else presets.memory(gpu)
     plugins = discover()
-    settings = load(config, plugins, overrides)
+    settings = read(config, plugins, overrides)
     machine = target.this_machine() if size is None else target.gpu(size) if size else target.processor()
     plan = plans.plan(settings, plugins, machine, measure_data)
     if as_json:

@@ -39,7 +39,7 @@ def preview(
 
     from rich.console import Console
 
-    from ftcore.config import load
+    from ftcore.check import read
     from ftcore.preview import html, terminal
     from ftcore.preview.gather import gather
     from ftcore.secrets import mask
@@ -47,7 +47,7 @@ def preview(
     plugins = discover()
     if first is None:
         first = 0 if numbers else _ROWS
-    found = gather(load(config, plugins, overrides), plugins, first, numbers, validation)
+    found = gather(read(config, plugins, overrides), plugins, first, numbers, validation)
     for warning in found.warnings:
         click.echo(f"warning: {mask(warning)}", err=True)
     if page is not None:

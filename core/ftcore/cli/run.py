@@ -41,16 +41,16 @@ def run(
     """
     if accept_changes and resumed is None:
         raise click.UsageError("--accept-changes goes with --resume")
-    from ftcore.config import load
+    from ftcore.check import read
     from ftcore.run import pipeline
 
     plugins = discover()
     if folder is not None:  # started by a launcher, whose own process tells the user how it ended
-        pipeline.go_on(load(config, plugins, overrides), plugins, folder)
+        pipeline.go_on(read(config, plugins, overrides), plugins, folder)
         return
     command = [sys.executable, "-m", "ftcore", "run", str(config)]
     command += [part for override in overrides for part in ("--set", override)] + ["--trace"] * wanted()
-    settings = load(config, plugins, overrides)
+    settings = read(config, plugins, overrides)
     if resumed is None:
         active = pipeline.run(settings, plugins, command)
     else:

@@ -15,7 +15,7 @@ from typing import Any
 from ftcore import extras, locators
 from ftcore.config import tables, toml, variables
 from ftcore.errors import ConfigError, PluginError, Problem
-from ftcore.plugins import DISABLE_VARIABLE, Plugins
+from ftcore.plugins import Plugins
 from ftcore.text import shown
 
 KEY = "extends"
@@ -115,7 +115,7 @@ class _Reader:
             fix = f"Did you mean {close[0]}?" if close else "Install the plugin's package, or name a file"
             raise PluginError(f"{saying} names no installed plugin", fix=extras.install_command(plugin) or fix)
         if record.state != "ok":
-            fix = f"Clear {DISABLE_VARIABLE}" if record.state == "disabled" else "Update or reinstall its package"
+            fix = record.remedy
             raise PluginError(
                 f"{saying} names a plugin that is {record.state}", why=f"{record}: {record.reason}", fix=fix
             )

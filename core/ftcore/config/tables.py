@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 
@@ -47,6 +47,17 @@ def nested(where: str, value: Any) -> dict[str, Any]:
     for part in reversed(where.split(".")):
         value = {part: value}
     return value  # type: ignore[no-any-return]
+
+
+def without(tables: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """The tables without the values at some keys, as `section.key`."""
+    return {
+        name: without(value, [key.partition(".")[2] for key in keys if key.startswith(f"{name}.")])
+        if isinstance(value, Mapping)
+        else value
+        for name, value in tables.items()
+        if name not in keys
+    }
 
 
 def leaves(tables: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

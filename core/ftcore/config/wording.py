@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from ftcore import extras
 from ftcore.errors import Problem
+from ftcore.plugins import Plugins
 from ftcore.settings.base import Section
 from ftcore.text import LONGEST, short, shown
 
@@ -195,3 +197,21 @@ def _unknown_key(where: str, section: str, key: str, value: Any, models: Mapping
     else:
         fix = "`ftcore schema` lists the keys"
     return Problem(where, f"[{section}] has no key '{short(key)}'", fix)
+
+
+def unknown_section(name: str, models: Mapping[str, type[Section]], plugins: Plugins) -> Problem:
+    """A section that nobody reads: its plugin is not there, cannot be used, or has no settings."""
+    record = plugins.get(name)
+    if record is not None:
+        problem = f"the section [{name}] cannot be used: {record} "
+        if record.state == "ok":
+            return Problem(name, f"{problem}has no settings", "Remove the section")
+        return Problem(name, f"{problem}is {record.state}: {record.reason}", f"{record.remedy}, or remove the section")
+    message = f"the section [{short(name)}] belongs to nothing that is installed"
+    if command := extras.install_command(name):
+        fix = f"Type {command}, or remove the section"
+    elif close := get_close_matches(name[:LONGEST], models, n=1, cutoff=0.6):
+        fix = f"Did you mean [{close[0]}]?"
+    else:
+        fix = "Install the plugin of that name, or remove the section"
+    return Problem(name, message, fix)

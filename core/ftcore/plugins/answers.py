@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftcore.check import deciding
-from ftcore.config import Config, load
+from ftcore.check import deciding, read
+from ftcore.config import Config
 from ftcore.contracts import Bid, Declined
 from ftcore.plugins import Plugins
 from ftcore.plugins.discovery import SPECIFICATIONS, STAGE_OF_HOOK
@@ -55,7 +55,7 @@ def ask(path: Path, plugins: Plugins, overrides: Sequence[str]) -> tuple[list[Ch
     """
     trace = Trace(plugins)
     try:
-        config = load(path, plugins, overrides)
+        config = read(path, plugins, overrides)
         selected, offers = _chosen(config, plugins)
         problems = _problems(config, plugins)
     finally:

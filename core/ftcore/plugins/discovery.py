@@ -43,6 +43,9 @@ STAGE_OF_HOOK = {
 RESERVED = frozenset({"auto", "none", "null", "fine_tuner", "stages", "run", "audit", "extends"})
 """Names that mean something else in a configuration."""
 
+DISABLE_VARIABLE = "FTCORE_DISABLE"
+"""An environment variable with the names of plugins to leave out, separated by commas."""
+
 SPECIFICATIONS = {
     name: specification for name, specification in vars(hookspecs).items() if hasattr(specification, "ftcore_spec")
 }
@@ -105,6 +108,15 @@ class PluginRecord:
             f"{self} takes {seconds:.2f} s to {what}{heavy}, and every command that reads a configuration waits for it. "
             "Import what takes long inside the functions that need it"
         )
+
+    @property
+    def remedy(self) -> str:
+        """What makes it usable again; an empty text where it is."""
+        remedies = {
+            "broken": "Update or reinstall its package",
+            "disabled": f"Take {self.name} out of {DISABLE_VARIABLE}",
+        }
+        return remedies.get(self.state, "")
 
     def broken(self, reason: str) -> PluginRecord:
         """The record of a plugin that cannot be used."""

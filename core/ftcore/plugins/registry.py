@@ -18,7 +18,7 @@ from ftcore import extras, hookspecs
 from ftcore.errors import FtcoreError, PluginError
 from ftcore.hookspecs import PROJECT
 from ftcore.plugins import discovery
-from ftcore.plugins.discovery import STAGE_OF_HOOK, PluginRecord
+from ftcore.plugins.discovery import DISABLE_VARIABLE, STAGE_OF_HOOK, PluginRecord
 from ftcore.plugins.importers import import_own, on_behalf_of
 from ftcore.text import short
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from ftcore.trace import Trace
 
 log = logging.getLogger(__name__)
-
-DISABLE_VARIABLE = "FTCORE_DISABLE"
-"""An environment variable with the names of plugins to leave out, separated by commas."""
 
 
 class Plugins:
@@ -94,7 +91,7 @@ class Plugins:
             raise PluginError(
                 f'{where} = "{name}" names a plugin that is {record.state}',
                 why=f"{record}: {record.reason}",
-                fix="Update or reinstall its package" if record.state == "broken" else f"Clear {DISABLE_VARIABLE}",
+                fix=record.remedy,
             )
         if stage not in record.stages:
             raise PluginError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -34,8 +34,12 @@ class Choice:
     why: str
 
 
-def choices(config: Config, plugins: Plugins) -> list[Choice]:
+def choices(config: Config, plugins: Plugins, without: Collection[str] | None = None) -> list[Choice]:
     """All choices that can be made without reading data, in the order of a run.
+
+    Args:
+        without: of a configuration that cannot be used, the keys that are wrong: what depends on them is not chosen, nor
+            what plugins would offer, since they would read such a configuration.
 
     Raises:
         PluginError: a plugin that the configuration names cannot serve its stage.
@@ -44,7 +48,9 @@ def choices(config: Config, plugins: Plugins) -> list[Choice]:
     """
     found: list[Choice] = []
     errors: list[FtcoreError] = []
-    for make in (_namer, _launcher, _model, _loader, _data, _formatter, _trainer, _reporters, _savers):
+    for make, keys in _MAKERS.items():
+        if without is not None and (keys & set(without) or (make is _loader and config.stages.loader == "auto")):
+            continue
         try:
             found += make(config, plugins)
         except FtcoreError as error:
@@ -259,3 +265,17 @@ def _best(stage: Stage, bids: list[tuple[Bid, str]], declined: list[str]) -> Cho
             fix=f'Choose one: [stages] {stage} = "{name}"',
         )
     return Choice(stage, name, "; ".join([f"auto: {best.reason}", *declined]))
+
+
+_MAKERS = {
+    _namer: frozenset[str](),
+    _launcher: frozenset({"stages.launcher"}),
+    _model: frozenset({"fine_tuner.base_model_id"}),
+    _loader: frozenset({"stages.loader"}),
+    _data: frozenset({"fine_tuner.training_data_id", "fine_tuner.validation_data_id"}),
+    _formatter: frozenset({"stages.formatter"}),
+    _trainer: frozenset({"stages.trainer"}),
+    _reporters: frozenset({"fine_tuner.report_to"}),
+    _savers: frozenset({"stages.savers", "fine_tuner.push_to_hub"}),
+}
+"""What makes the choices, in the order of a run, and the keys that each follows."""
