@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -39,6 +40,18 @@ def test_a_secret_is_known_in_other_notations(text: str, monkeypatch: pytest.Mon
 def test_the_password_of_a_url_is_masked_alone_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://admin:pa%2Fss-word@host")
     assert mask("user admin, password pa/ss-word or pa%2Fss-word") == "user admin, password *** or ***"
+
+
+def test_the_password_behind_the_question_mark_is_masked_alone_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://host/db?user=reader&password=pa%2Fss-word")
+    assert mask("user reader, password pa/ss-word or pa%2Fss-word") == "user reader, password *** or ***"
+
+
+def test_a_long_word_is_looked_through_once() -> None:
+    text = "a" * 1_000_000 + "://me@host"
+    started = time.process_time()
+    assert mask(text) == "a" * (1_000_000 - 41) + "a" * 41 + "://***@host"
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize(
@@ -93,7 +106,23 @@ def test_a_secret_inside_another_leaves_nothing_behind(monkeypatch: pytest.Monke
     ("text", "expected"),
     [
         ("https://user:pass@host/x", "https://***@host/x"),
-        ("postgresql+psycopg://me@host", "postgresql+psycopg://***@host"),
+        ("https://TOKEN@github.example/x", "https://***@github.example/x"),
+        ("git+https://TOKEN@github.example/x", "git+https://***@github.example/x"),
+        ("redis://something@host", "redis://***@host"),  # a password or a user, nobody knows
+        ("postgresql://reader@host/db", "postgresql://reader@host/db"),
+        ("postgresql+psycopg://me@host", "postgresql+psycopg://me@host"),
+        ("git+ssh://git@host/x", "git+ssh://git@host/x"),
+        ("mysql+https://git@host/x", "mysql+https://***@host/x"),
+        ("postgresql://reader:pass@host/db", "postgresql://***@host/db"),
+        ("postgresql://:pass@host/db", "postgresql://***@host/db"),
+        ("postgresql://pa%20ss@host", "postgresql://***@host"),
+        ("postgresql://a@b@host", "postgresql://***@host"),
+        ("postgresql://dapi0123456789abcdef@host", "postgresql://***@host"),
+        ("postgresql://hf_" + "aB3" * 12 + "@host", "postgresql://***@host"),
+        ("postgresql://h/d?user=me&password=hunter2&x=1", "postgresql://h/d?user=me&password=***&x=1"),
+        ("https://h/d?api-key=abc;sig=a%2Fb#x", "https://h/d?api-key=***;sig=***#x"),
+        ("https://h/d?password=${NAME}&token_count=3", "https://h/d?password=${NAME}&token_count=***"),
+        ("see d?token=abc", "see d?token=abc"),  # of no URL
         ("https://u:p@ss@host", "https://***@host"),
         ("https://u:${NAME}@host", "https://u:${NAME}@host"),
         ("https://u:${NAME:-default}@host", "https://***@host"),
