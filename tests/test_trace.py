@@ -368,15 +368,59 @@ def test_check_tells_of_every_call_and_sums_up(install: Any, ftcore: Any, config
     (line,) = [line for line in lines(outcome) if "ftcore_check" in line and "acme" in line]
     assert line.split()[2:] == ["ftcore_check", "1.", "acme", "(acme)", "·", "answered"]
     assert line.split()[1].endswith("ms")
-    assert [line for line in lines(outcome) if "import " in line and " sft (ftcore)" in line]
+    folded = [" ".join(line.split()[2:]) for line in lines(outcome) if " plugins" in line]
+    (imported, asked) = re.fullmatch(r"import (\d+) plugins\nftcore_settings (\d+) plugins", "\n".join(folded)).groups()  # type: ignore[union-attr]
+    assert int(imported) > int(asked) > 5
+    assert not [line for line in lines(outcome) if " import " in line and " sft (ftcore)" in line]
     heading = next(
         index for index, line in enumerate(outcome.errors) if line.startswith("Where the time of plugins went")
     )
     assert outcome.errors[heading + 1].split() == ["TIME", "WITH", "OTHERS", "CALLS", "OF", "PLUGIN"]
     (row,) = [line.split() for line in outcome.errors[heading + 2 :] if "ftcore_check" in line and "acme" in line]
     assert row[2:] == ["1", "ftcore_check", "acme", "(acme)"]
-    assert "what took less than 1.0ms" in outcome.errors[-1]
+    *_, brief, imports, settings = [" ".join(line.split()) for line in outcome.errors]
+    assert "what took less than 1.0ms" in brief
+    assert re.fullmatch(rf"\S+ \S+ {imported} import {imported} plugins, \S+ of it \w+ \(\w+\)", imports)
+    assert re.fullmatch(rf"\S+ \S+ {asked} ftcore_settings {asked} plugins, \S+ of it \w+ \(\w+\)", settings)
     assert "trace" not in outcome.out
+
+
+def test_a_broken_plugin_is_told_of_by_itself(install: Any, ftcore: Any, config_file: Path) -> None:
+    install("acme", {"acme_broken": "1 / 0"}, {"acme": "acme_broken"})
+    told = [line for line in lines(ftcore("check", "c.toml", "--trace")) if " import " in line]
+    assert [line.endswith(("acme (acme) · broken", " plugins")) for line in told] == [True, True]
+
+
+def test_the_stages_of_a_run_come_first(acme: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from ftcore.cli.tracing import _sum_up
+
+    plugins, trace = acme(
+        one="@hookimpl\ndef ftcore_check():\n    time.sleep(0.2)\n    return []\n" + NAMER.replace("    return", "    time.sleep(0.02)\n    return"),
+        two="@hookimpl\ndef ftcore_name_run():\n    time.sleep(0.01)\n",
+    )  # fmt: skip
+    plugins.call("ftcore_check", "one", config=None, settings=None)
+    name_run(plugins, "two")
+    name_run(plugins, "one")
+    _sum_up(trace)
+    rows = [line.split() for line in capsys.readouterr().err.splitlines()[3:]]
+    assert [(row[3], row[4]) for row in rows[:3]] == [
+        ("ftcore_name_run", "one"),
+        ("ftcore_name_run", "two"),
+        ("ftcore_check", "one"),
+    ]
+    assert [row[3] for row in rows[3:]] == ["import", "ftcore_settings"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("ask", ".", "What?"), ("merge", "."), ("finish", "."), ("push", "."), ("report", ".")]
+)
+def test_every_command_that_calls_hooks_can_be_followed(
+    ftcore: Any, config_file: Path, arguments: tuple[str, ...]
+) -> None:
+    outcome = ftcore(*arguments, "--trace")
+    assert outcome.errors[-1].startswith("error: ")
+    assert "Traceback" not in outcome.err
+    assert [line for line in outcome.errors if line.startswith("Where the time of plugins went")]
 
 
 def test_the_environment_asks_for_it_too(ftcore: Any, config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

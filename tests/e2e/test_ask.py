@@ -52,8 +52,10 @@ def test_a_trained_model_answers_what_it_was_taught(
     )
     assert ftcore("run", str(tmp_path / "config.toml")) == 0
     capsys.readouterr()
-    assert ftcore("ask", str(tmp_path / "runs" / "taught"), "How many?", "--tokens", "20") == 0
-    assert capsys.readouterr().out.strip() == _ANSWER
+    assert ftcore("ask", str(tmp_path / "runs" / "taught"), "How many?", "--tokens", "20", "--trace") == 0
+    asked = capsys.readouterr()
+    assert asked.out.strip() == _ANSWER
+    assert [line for line in asked.err.splitlines() if "ftcore_answering" in line and "sft (ftcore)" in line]
 
 
 def test_a_folder_without_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -300,6 +300,7 @@ def test_sharded_weights_are_used_where_they_are_whole(folder: Path, adapters_ap
 def test_ask_lets_a_model_answer_as_its_run_evaluated_it(
     switch: str | None, expected: bool, folder: Path, tmp_path: Path
 ) -> None:
+    from ftcore.plugins import discover
     from ftcore.run.saved_model import _prepare
 
     if switch is not None:
@@ -314,5 +315,5 @@ def test_ask_lets_a_model_answer_as_its_run_evaluated_it(
             """
         )
     model = adapted(folder)
-    _prepare(model, tmp_path)
+    _prepare(model, tmp_path, discover())
     assert ("forward" in model.base_model.model.model.layers[0].mlp.up_proj.__dict__) is expected

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ftcore.cli.options import run_argument
+from ftcore.cli.tracing import discover, trace_option
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
@@ -27,6 +28,7 @@ DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
     "--data", metavar="DATA", help="Held-out rows to compare losses on; by default the run's validation data."
 )
 @click.option("--force", is_flag=True, help="Keep the merged model even if it loses what the adapter has learned.")
+@trace_option
 def merge(
     folder: Path,
     dtype: str | None,
@@ -52,4 +54,4 @@ def merge(
         "merged.least_gain": 0 if force else None,
         "fine_tuner.validation_data_id": data,
     }
-    merging.merge(folder, [f"{key}={value}" for key, value in wanted.items() if value is not None])
+    merging.merge(folder, discover(), [f"{key}={value}" for key, value in wanted.items() if value is not None])

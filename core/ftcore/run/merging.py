@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ftcore.contracts import Saved
 from ftcore.errors import ModelError
-from ftcore.plugins import discover
+from ftcore.plugins import Plugins
 from ftcore.quiet import quiet_libraries
 from ftcore.run.kept import KeptModel
 from ftcore.run.reopen import reopen
@@ -18,11 +18,12 @@ SAVER = "merged"
 """The saver behind `ftcore merge`."""
 
 
-def merge(folder: Path, overrides: Sequence[str]) -> list[Saved]:
+def merge(folder: Path, plugins: Plugins, overrides: Sequence[str]) -> list[Saved]:
     """Merge the adapter that a run has saved; what was written.
 
     Args:
         folder: the run directory.
+        plugins: whose saver it is.
         overrides: `section.key=value` texts that replace settings of the run.
 
     Raises:
@@ -30,7 +31,6 @@ def merge(folder: Path, overrides: Sequence[str]) -> list[Saved]:
         ModelError: it holds no adapter.
         SaveError: the adapter cannot be merged, or too much would be lost.
     """
-    plugins = discover()
     plugins.require("saver", SAVER, "ftcore merge: its saver")
     run = reopen(folder, plugins, overrides, exclusively=True)
     try:

@@ -9,27 +9,28 @@ from typing import Any
 from ftcore.config import load as read_config
 from ftcore.contracts import Conversation
 from ftcore.errors import FtcoreError, ModelError
-from ftcore.plugins import Plugins, discover
+from ftcore.plugins import Plugins
 from ftcore.quiet import quiet_libraries
 from ftcore.turns import ends_of
 
 
-def answer(run: Path, question: str, *, system: str | None = None, max_new_tokens: int = 128) -> str:
+def answer(run: Path, question: str, plugins: Plugins, *, system: str | None = None, max_new_tokens: int = 128) -> str:
     """The saved model's greedy answer to one question.
 
     Args:
         run: a run directory, or a folder with a saved model or adapter.
         question: the user's turn.
+        plugins: who may change what the model computes with.
         system: the system turn, if any.
         max_new_tokens: the longest answer, in tokens.
 
     Raises:
         ModelError: there is no saved model, or it cannot be loaded.
     """
-    import torch
-
     model, tokenizer = load(run)
-    _prepare(model, run)
+    import torch  # once it is known that there is a model, since this takes seconds
+
+    _prepare(model, run, plugins)
     conversation: Conversation = [{"role": "system", "content": system}] if system is not None else []
     conversation.append({"role": "user", "content": question})
     text = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
@@ -46,9 +47,8 @@ def answer(run: Path, question: str, *, system: str | None = None, max_new_token
     return str(tokenizer.decode(new, skip_special_tokens=True)).strip()
 
 
-def _prepare(model: Any, run: Path) -> None:
+def _prepare(model: Any, run: Path, plugins: Plugins) -> None:
     """Let plugins change what the model computes with."""
-    plugins = discover()
     hearing = plugins.implementing("ftcore_answering")
     sections = _sections(plugins, run) if hearing else {}
     for name in hearing:

@@ -27,7 +27,7 @@ from ftcore.trace.generators import FollowedGenerator, FollowedWrapper
 if TYPE_CHECKING:
     import pluggy
 
-    from ftcore.plugins import PluginRecord, Plugins
+    from ftcore.plugins import Plugins
     from ftcore.reporting.records import Lines
 
 FILE = "trace.jsonl"
@@ -35,6 +35,9 @@ FILE = "trace.jsonl"
 
 IMPORT = "import"
 """Stands for a hook in what is told of plugins' imports."""
+
+SETTINGS = "ftcore_settings"
+"""Asked of every plugin when it is found."""
 
 _FOLLOWED = frozenset({"Loader", "Trainer", "Reporter"})
 """The objects whose methods ftcore calls. A formatter is called by the trainer, in other processes."""
@@ -137,8 +140,7 @@ class Trace:
         self._lock = threading.Lock()
         self._functions: dict[pluggy.HookImpl, Callable[..., Any]] = {}
         self._lines: Lines | None = None
-        for record in plugins.records:
-            self._discovered(record)
+        self._discovered()
         plugins.trace = self
         self._end = plugins.manager.add_hookcall_monitoring(self._before, self._after)
 
@@ -206,8 +208,8 @@ class Trace:
             self.over(call)
         return answer
 
-    def over(self, call: Call) -> None:
-        """A call has its outcome."""
+    def over(self, call: Call, *, told: bool = True) -> None:
+        """A call has its outcome; `told` says whether a line of its own tells of it."""
         with self._lock:
             if call.what in _OFTEN and not call.outcome.startswith("raised"):
                 known = self.often.setdefault((call.what, call.plugin), call)
@@ -218,7 +220,8 @@ class Trace:
                 return
             self.calls.append(call)
             self._write(call)
-            self._tell(str(call))
+            if told:
+                self._tell(str(call))
 
     def _write(self, call: Call) -> None:
         if self._lines is not None:
@@ -232,16 +235,21 @@ class Trace:
         self._lines = None
         self._tell(f"{FILE} cannot be written ({error.strerror or error}): calls are only told of here")
 
-    def _discovered(self, record: PluginRecord) -> None:
-        """What was done to find a plugin, which is over."""
-        did = {IMPORT: record.import_seconds, "ftcore_settings": record.settings_seconds}
-        for hook, seconds in did.items():
-            if seconds:
-                call = self.call(hook, record.name)
-                call.seconds = seconds
-                call.outcome = "broken" if record.state == "broken" else "answered"
-                self.began -= seconds
-                self.over(call)
+    def _discovered(self) -> None:
+        """What was done to find the plugins, which is over: told of in a line for all that went well."""
+        took: dict[str, list[float]] = {}
+        for record in self._plugins.records:
+            did = {IMPORT: record.import_seconds, SETTINGS: record.settings_seconds}
+            for hook, seconds in did.items():
+                if seconds:
+                    call = self.call(hook, record.name)
+                    call.seconds = seconds
+                    call.outcome = "broken" if record.state == "broken" else "answered"
+                    self.began -= seconds
+                    self.over(call, told=call.outcome == "broken")
+                    took.setdefault(hook, []).append(seconds)
+        for hook, each in took.items():
+            self._tell(f"{duration(sum(each)):>9}  {hook:<22} {len(each)} plugins")
 
     def _before(self, hook: str, implementations: Sequence[pluggy.HookImpl], arguments: Mapping[str, object]) -> None:
         with self._lock:
