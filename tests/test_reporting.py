@@ -11,13 +11,15 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ftcore.contracts import Logged, RunRecord, RunStatus
+from ftcore.contracts import Logged, Reporter, RunRecord, RunStatus
 from ftcore.errors import ConfigError, RecordRefused, ReportError
+from ftcore.plugins import discover
 from ftcore.reporting.fan_out import Reporting
 from ftcore.reporting.feeding import ReporterThread
 from ftcore.reporting.records import Records
@@ -131,12 +133,25 @@ def test_one_that_always_fails_is_one_warning_and_harms_no_other(story: Story, f
     tracker = Tracker()
     reporting = story.reporting()
     reporting.start({"broken": lambda: Tracker(failure), "sound": lambda: tracker}, story.record)
-    report(reporting, range(5), timeout=1.0)
+    report(reporting, range(5), timeout=2.0)
     assert tracker.taken == [*logged(range(5)), ("finish", "finished")]
     outage, end = story.warned
     assert outage.startswith(f"broken does not take the run's records ({'SystemExit' if failure is exits else 'Conn'}")
     assert end == (
         f"broken has not taken 6 records; nothing of the run is lost. When it is there: ftcore report {story.dir}"
+    )
+
+
+def test_a_plugin_that_makes_no_reporter_is_told_of_with_its_reason_once(story: Story, install: Any) -> None:
+    source = "from ftcore import hookimpl\n@hookimpl\ndef ftcore_make_reporter():\n    raise ValueError('no such\\nproject')\n"
+    install("acme", {"acme_reporter": source}, {"acme": "acme_reporter"})
+    make = partial(discover().expect, Reporter, "ftcore_make_reporter", "acme", run=None, settings=None)
+    reporting = story.reporting()
+    reporting.start({"acme": make}, story.record)
+    report(reporting, range(1), timeout=0.5)
+    assert story.warned[0] == (
+        "acme does not take the run's records (plugin 'acme' (acme 1.2.3) failed in ftcore_make_reporter: ValueError: "
+        "no such project). They are kept, and sent when it does"
     )
 
 
@@ -269,7 +284,7 @@ def test_the_end_waits_for_slow_trackers_together_and_no_longer_than_allowed(sto
     reporting.start({"one": lambda: trackers[0], "two": lambda: trackers[1]}, story.record)
     started = time.monotonic()
     report(reporting, range(3), timeout=0.5)
-    assert 0.4 < time.monotonic() - started < 3
+    assert 0.4 < time.monotonic() - started < 15  # they hang for 20 s
     assert [warning.split(";")[0] for warning in story.warned] == [
         "one has not taken 4 records",
         "two has not taken 4 records",
@@ -413,7 +428,7 @@ def test_what_a_tracker_missed_is_sent_later_in_order_and_once(story: Story) -> 
     story.replay(tracker)
     assert tracker.started == [story.record]
     assert tracker.taken == [*logged(range(4)), ("finish", "finished")]
-    assert abs(tracker.ended_at - ended) < 5, "the time of the run's end, not of the report"
+    assert ended - 60 < tracker.ended_at <= ended, "the time of the run's end, not of the report"
     assert story.said == ["tracker    has all records, 5 of them sent now"]
 
     again = Tracker()
@@ -507,7 +522,10 @@ def test_a_line_that_is_being_written_is_waited_for(story: Story) -> None:
     tracker = Tracker()
     thread = ReporterThread("tracker", lambda: tracker, story.record, records, story.said.append, story.warned.append)
     thread.start()
-    time.sleep(0.3)
+    until = time.monotonic() + 30
+    while len(tracker.taken) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.3)  # in which it might take the half line for a whole one
     assert tracker.taken == logged(range(3))
     path.write_bytes(whole)
     records.close()

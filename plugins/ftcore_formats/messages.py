@@ -119,7 +119,7 @@ def _turn(turn: Any, what: str, before: str) -> Message:
         raise ValueError(f'{what} has neither "role" nor "from"')
     role = ROLES.get(name) if isinstance(name, str) else None
     if role is None:
-        raise ValueError(f"{what} has the unknown role {str(name)[:40]!r}")
+        raise ValueError(f"{what} has the unknown role {str(name)[:40]!r}; known are {', '.join(ROLES)}")
     if role not in _FOLLOWERS[before]:
         after = f"follows the {before}'s" if before else "is the first"
         raise ValueError(f"{what} is the {role}'s and {after}: expected {' or '.join(_FOLLOWERS[before])}")

@@ -231,8 +231,14 @@ BAD: list[tuple[Formatter, Row, str]] = [
             ({"role": "user"}, '"messages" is not a list of turns but an object'),
             (["q", "a"], "turn 1 is not an object with role and content"),
             ([{"content": "q"}], 'turn 1 has neither "role" nor "from"'),
-            ([{"role": "robot", "content": "q"}], "turn 1 has the unknown role 'robot'"),
-            ([{"role": 1, "content": "q"}], "turn 1 has the unknown role '1'"),
+            (
+                [{"role": "robot", "content": "q"}],
+                "turn 1 has the unknown role 'robot'; known are system, developer, user, human, assistant, gpt, tool",
+            ),
+            (
+                [{"role": 1, "content": "q"}],
+                "turn 1 has the unknown role '1'; known are system, developer, user, human, assistant, gpt, tool",
+            ),
             ([assistant("a")], "turn 1 is the assistant's and is the first: expected system or user"),
             ([user("q"), user("q")], "turn 2 is the user's and follows the user's: expected assistant"),
             ([*TURNS, assistant("b")], "turn 3 is the assistant's and follows the assistant's: expected user or tool"),

@@ -10,13 +10,14 @@ from itertools import islice
 from typing import Any
 
 from ftcore.contracts import Reporter, RunRecord
-from ftcore.errors import RecordRefused
+from ftcore.errors import FtcoreError, PluginError, RecordRefused
 from ftcore.reporting.records import Cursor, Records, alone, hand_over, logged
 from ftcore.secrets import mask
 
 _INTERVAL = 2.0  # seconds from one delivery to the next
 _TOGETHER = 100  # records in one
 _FIRST_PAUSE, _LONGEST_PAUSE, _CLOSING_PAUSE = 0.1, 30.0, 1.0
+_LONGEST_REASON = 240  # characters
 _QUIET_SECONDS = 3.0  # outages after the first are told of when they last so long: a flaky tracker is one warning
 
 
@@ -200,6 +201,17 @@ def _reason(error: BaseException) -> str:
     first: BaseException = error
     while (cause := first.__cause__ or first.__context__) is not None:
         first = cause
-    texts = [" ".join(f"{type(item).__name__}: {item}".split()) for item in (error, first)]
-    shown = [mask(text) for text in dict.fromkeys(texts)]
-    return "; ".join(text if len(text) <= 160 else text[:160] + "…" for text in shown)
+    told, origin = _told(error), _told(first)
+    texts = [told] if origin in told else [told, origin]
+    return "; ".join(
+        text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…" for text in map(mask, texts)
+    )
+
+
+def _told(error: BaseException) -> str:
+    """An error on one line; an expected one is a sentence already."""
+    if isinstance(error, PluginError):
+        text = f"{error.what}: {error.why}"  # to report it to its authors is not what brings the records there
+    else:
+        text = str(error) if isinstance(error, FtcoreError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())

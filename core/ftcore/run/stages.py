@@ -54,6 +54,11 @@ class Stages:
         """The plugins chosen for a stage."""
         return [choice.plugin for choice in self.selected if choice.stage == stage and choice.plugin]
 
+    def breach(self, stage: Stage, why: str) -> PluginError:
+        """The error for the plugin chosen for a stage, where that does not keep to its contract."""
+        (name,) = self.names(stage)
+        return self._plugins.breach(name, why)
+
     def run_name(self, started_at: datetime) -> str:
         """The run's name, safe as a folder and as a Hub repository.
 

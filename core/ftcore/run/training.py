@@ -24,6 +24,11 @@ from ftcore.run.steps import Work
 from ftcore.run.trained import TrainedModel
 from ftcore.settings.data import DataSettings
 
+_NOTHING_TO_TRAIN = (
+    "its model has nothing that could be trained: all {total:,} parameters are frozen, and Loader.model must add an adapter "
+    "or leave the weights trainable"
+)
+
 
 def train(work: Work, resume_from: Path | None) -> TrainedModel:
     """Prepare the data, load the model, and fit; from a checkpoint on if one is given.
@@ -48,6 +53,8 @@ def train(work: Work, resume_from: Path | None) -> TrainedModel:
     heed(work)
     model = loader.model()
     trainable, total = _parameters(model)
+    if not trainable:
+        raise work.stages.breach("loader", _NOTHING_TO_TRAIN.format(total=total))
     active.say(f"model      {total:,} parameters, {trainable:,} of them trained ({100 * trainable / total:.2f} %)")
     facts |= {"parameters": total, "trainable_parameters": trainable}
     active.record(data=facts, hardware=manifest.hardware())
