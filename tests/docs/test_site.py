@@ -14,6 +14,7 @@ import pytest
 from doc_pages import DOCS, ROOT
 
 pytest.importorskip("mkdocs")
+pytestmark = pytest.mark.xdist_group("site")  # which is built once
 
 
 @pytest.fixture(scope="module")

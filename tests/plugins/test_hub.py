@@ -400,12 +400,11 @@ def test_a_commit_whose_answer_was_lost_is_not_made_twice(hub: FakeHub, pushing:
 
 
 def test_an_answer_is_not_awaited_for_ever(hub: FakeHub, pushing: Callable[..., Pushing]) -> None:
-    hub.delay("/api/whoami-v2", 2.0)
-    push, started = pushing("timeout = 0.2"), time.monotonic()
+    hub.delay("/api/whoami-v2", 300.0)
+    push = pushing("timeout = 0.5")
 
     push(adapter())
 
-    assert time.monotonic() - started < 2
     assert "cannot be reached (timed out)" in push.log
 
 

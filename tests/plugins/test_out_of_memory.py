@@ -18,7 +18,10 @@ from ftcore.testing.models import tiny_model
 
 pytest.importorskip("torch", reason="training needs the extra [train]")
 pytest.importorskip("transformers", reason="training needs the extra [train]")
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux'")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux'"),
+    pytest.mark.xdist_group("memory"),  # else each worker would run out of memory anew
+]
 
 SCRIPT = """
 import resource, sys
@@ -179,6 +182,6 @@ def test_the_peak_of_a_piece_of_work_is_measured() -> None:
     # The kernel's own record does not rise a second time.
     with memory.measured() as again, mmap.mmap(-1, 100 * 2**20) as held:
         held[::4096] = bytes(len(held[::4096]))
-        time.sleep(0.05)
+        time.sleep(0.5)  # a thread looks every few milliseconds, where it gets a turn
     assert 90 * 2**20 < again.growth < 160 * 2**20
     assert 0 < memory.resident() < memory.within_reach() <= memory.total()

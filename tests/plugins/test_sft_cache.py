@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -216,6 +217,7 @@ def test_two_runs_at_once_leave_one_whole_entry(tmp_path: Path, folder: Path) ->
     runs = [subprocess.Popen(command, env={**os.environ, "FTCORE_CACHE": str(tmp_path)}) for command in commands]
     while not all(result.exists() for result in results):
         assert all(run.poll() is None for run in runs)
+        time.sleep(0.01)
     (shared / "go").touch()
     assert [run.wait(120) for run in runs] == [0, 0]
     one, two = (json.loads(result.read_text()) for result in results)

