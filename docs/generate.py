@@ -7,6 +7,7 @@ python docs/generate.py --check   exit with 1 where one of them is not current
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import re
@@ -138,10 +139,21 @@ def hooks() -> str:
         ]
         parts.append(_listed(inspect.cleandoc(specification.__doc__)))
     parts.append(_TYPES_HEAD)
-    for name, kind in vars(contracts).items():
-        if inspect.isclass(kind) and kind.__module__ == contracts.__name__:
-            parts += [f"### {name}", *_type(kind)]
+    for module in _TYPES:
+        parts += [part for name, kind in _classes(module) for part in (f"### {name}", *_type(kind))]
     return "\n\n".join(parts) + "\n"
+
+
+_TYPES = ("stages", "policy", "data", "formatter", "loader", "trainer", "run", "reporter", "saver", "launcher")
+"""The modules of `ftcore.contracts`, in the order in which a reader meets their types."""
+
+
+def _classes(module: str) -> Iterator[tuple[str, type]]:
+    """What a module of `ftcore.contracts` defines, in its order."""
+    found = importlib.import_module(f"{contracts.__name__}.{module}")
+    for name, kind in vars(found).items():
+        if inspect.isclass(kind) and kind.__module__ == found.__name__:
+            yield name, kind
 
 
 def signature(hook: str) -> str:
@@ -210,7 +222,7 @@ def _flat(text: str) -> str:
     return " ".join(text.split())
 
 
-_HOOKS_HEAD = """<!-- Written by docs/generate.py from core/ftcore/hookspecs.py and contracts.py; change those. -->
+_HOOKS_HEAD = """<!-- Written by docs/generate.py from core/ftcore/hookspecs.py and core/ftcore/contracts; change those. -->
 
 # Hooks
 

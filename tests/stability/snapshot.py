@@ -22,7 +22,7 @@ SNAPSHOT = Path(__file__).parent / "public_api.json"
 MODULES = ("cache", "checkpoints", "contracts", "errors", "files", "fingerprint", "secrets", "tokenizer", "turns")
 """The public modules beside `ftcore`, `ftcore.settings.*` and `ftcore.testing.*`."""
 
-PRIVATE = {"settings": {"base", "contradictions"}, "testing": {"hub_routes", "hub_storage", "installed"}}
+PRIVATE = {"settings": {"base", "contradictions"}, "testing": {"hub_answers", "hub_routes", "hub_storage", "installed"}}
 """What lies in the folder of a public package and is none of it."""
 
 PARTS: dict[str, set[str]] = {
@@ -62,7 +62,10 @@ def write() -> None:
 def _public_modules() -> Iterator[tuple[str, Path]]:
     yield "ftcore", CORE / "__init__.py"
     for name in MODULES:
-        yield f"ftcore.{name}", CORE / f"{name}.py"
+        folder = CORE / name
+        # What the modules of a package define is imported from the package.
+        paths = sorted(folder.glob("[!_]*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+        yield from ((f"ftcore.{name}", path) for path in paths)
     for package in ("settings", "testing"):
         for path in sorted((CORE / package).glob("*.py")):
             name = f"ftcore.{package}" if path.stem == "__init__" else f"ftcore.{package}.{path.stem}"
