@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 
@@ -125,4 +126,5 @@ def _text(annotation: object) -> str:
     if annotation is None:
         return "None"
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    text = re.sub(r"\bftcore\.contracts\.[a-z]+\.", "ftcore.contracts.", text)  # from where it is imported
     return text.strip("\"'").replace("typing.", "")
