@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 import pytest
 import tomli_w
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("examples"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("examples")]
 
 EXAMPLES = {
     path.parent.name: path.parent for path in sorted(Path(__file__).parents[2].glob("examples/*-ftcore/pyproject.toml"))

@@ -25,7 +25,7 @@ from ftcore.new_plugin.choices import KINDS
 from ftcore.new_plugin.names import Names
 from ftcore.new_plugin.package import NewPlugin, write
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clean"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("clean")]
 
 NAMES = {kind: Names(f"my-{kind}") for kind in KINDS}
 
