@@ -1,7 +1,7 @@
 """ftcore itself: `ftcore run` for training; its stages up to the audit for data preparation.
 
-Called with a job, the loader to use and settings of the trainer (`round_once=false`). Nothing of ftcore is replaced; the observer, to which every trainer reports
-its steps, is listened to.
+Called with a job, the loader to use and settings of the trainer (`round_once=false`). Nothing of ftcore is replaced;
+the observer, to which every trainer reports its steps, is listened to.
 """
 
 from __future__ import annotations

@@ -2,15 +2,16 @@
 
 torch takes CPU memory from glibc, which reuses what is freed only where it fits: a small tensor that is kept (a layer's
 input, under gradient checkpointing) lies in the middle of what larger ones have left, and these go elsewhere from then
-on. A process can hold nearly twice what its tensors sum up to. Simulated here are glibc's rules that matter for
-that: blocks of 32 MiB and more are mapped and unmapped by themselves, the others are taken from the smallest free chunk that is large enough, neighbouring free
-chunks are joined, and an aligned block needs room to be aligned in. That room is given back in pieces of less than 100
-bytes, which the small objects that come with a tensor (its descriptor, its node in autograd's graph) settle in. While one
-is there, the block beside it cannot be aligned in the same place again once it is freed (glibc bug 14581).
+on. A process can hold nearly twice what its tensors sum up to. Simulated here are glibc's rules that matter for that:
+blocks of 32 MiB and more are mapped and unmapped by themselves, the others are taken from the smallest free chunk that
+is large enough, neighbouring free chunks are joined, and an aligned block needs room to be aligned in. That room is
+given back in pieces of less than 100 bytes, which the small objects that come with a tensor (its descriptor, its node
+in autograd's graph) settle in. While one is there, the block beside it cannot be aligned in the same place again once
+it is freed (glibc bug 14581).
 
-How many pieces are taken that way is the one number here that was fitted, on nine runs of SmolLM2-135M with the built-in
-trainer's functions: six for each ten live blocks and a hundred more. With blocks mapped by themselves (MALLOC_MMAP_THRESHOLD_=262144), a run held what its
-tensors sum up to within 1 %.
+How many pieces are taken that way is the one number here that was fitted, on nine runs of SmolLM2-135M with the
+built-in trainer's functions: six for each ten live blocks and a hundred more. With blocks mapped by themselves
+(MALLOC_MMAP_THRESHOLD_=262144), a run held what its tensors sum up to within 1 %.
 """
 
 from __future__ import annotations
