@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 pytest.importorskip("mlflow")
 
 pytestmark = [
+    pytest.mark.xdist_group("mlflow"),  # one server for all
     # mlflow's own models use a loader strategy that SQLAlchemy 2.1 deprecates.
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
     # The pooled connections of mlflow's store are closed by the garbage collector.
@@ -260,7 +261,7 @@ def test_a_server_that_is_not_there_costs_no_more_than_the_timeout(run: TrackedR
         port = silent if answers else free_port()
         started = time.monotonic()
         report(run, f"http://127.0.0.1:{port}", range(3), timeout=1.0)
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 8  # one request may take 10 s
     assert run.warned[-1].startswith("mlflow has not taken 6 records")
 
 
@@ -272,7 +273,8 @@ def test_a_server_that_comes_late_gets_everything_in_order_and_once(run: Tracked
     try:
         for step in range(10):
             reporting.log(step, {"loss": step / 2})
-        time.sleep(2)
+        wait_for(lambda: run.warned)
+        time.sleep(1)  # it tries again, and does not warn again
         assert len(run.warned) == 1
         assert "Connection refused" in run.warned[0]
         late.start()
@@ -449,7 +451,7 @@ def test_a_process_ends_cleanly_though_the_server_is_silent(tmp_path: Path) -> N
             [sys.executable, "-c", script, str(tmp_path), f"http://127.0.0.1:{port}"],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=True,
         )
     assert "mlflow has not taken 2 records" in done.stdout
