@@ -9,13 +9,15 @@ import click
 from ftcore.cli.options import run_argument
 from ftcore.cli.tracing import discover, trace_option
 
-DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+SHORT = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 @click.command()
 @run_argument
 @click.option(
-    "--dtype", type=click.Choice(list(DTYPES)), help="Of the merged weights; by default the base model's own."
+    "--dtype",
+    type=click.Choice([*SHORT.values(), *SHORT]),
+    help="Of the merged weights; by default the base model's own.",
 )
 @click.option(
     "--rounding",
@@ -47,7 +49,7 @@ def merge(
     from ftcore.run import merging
 
     wanted = {
-        "merged.dtype": DTYPES[dtype] if dtype else None,
+        "merged.dtype": SHORT.get(dtype, dtype) if dtype else None,
         "merged.rounding": rounding,
         "merged.seed": seed,
         "merged.base": base,
