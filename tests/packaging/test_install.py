@@ -41,7 +41,7 @@ def test_the_quick_start_runs(environment: Any, tmp_path: Path) -> None:
     for name in ("config.toml", "train.jsonl", "validation.jsonl"):
         shutil.copy(QUICKSTART / name, tmp_path)
     output = environment.ftcore(
-        tmp_path, "run", "config.toml", "--set", "fine_tuner.epochs=3", "--set", "run.name=short",
+        tmp_path, "run", "config.toml", "--set", "fine_tuner.epochs=1", "--set", "run.name=short",
         "--set", "fine_tuner.training_data_id=train.jsonl?rows=16",
         "--set", "fine_tuner.validation_data_id=validation.jsonl?rows=4",
     )  # fmt: skip
