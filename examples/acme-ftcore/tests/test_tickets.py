@@ -215,7 +215,10 @@ def test_a_million_tickets_need_no_more_memory_than_a_thousand(database: str, ch
     with changing(database) as connection:
         TICKETS.metadata.create_all(connection)
         connection.execute(many, {"body": "How heavy is it? " * 30})
-    done = subprocess.run([sys.executable, "-c", MEASURE, database], capture_output=True, text=True, check=True)
+    # A child's peak begins at what its parent holds, which would hide what it needs: a small process starts it.
+    starter = [sys.executable, "-c", "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"]
+    command = [*starter, sys.executable, "-c", MEASURE, database]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     few, all_of_them, kilobytes = map(int, done.stdout.split())
     assert (few, all_of_them) == (4499, 99_000)
     assert kilobytes < 20_000
