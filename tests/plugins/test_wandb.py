@@ -41,6 +41,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     monkeypatch.chdir(tmp_path / "elsewhere")
     import wandb
 
+    wandb.teardown()  # a test of another file may have left a run open, whose service would go on
     yield
     wandb.teardown()
 
