@@ -7,14 +7,16 @@ python docs/generate.py --check   exit with 1 where one of them is not current
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import inspect
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from ftcore import contracts
@@ -140,7 +142,7 @@ def hooks() -> str:
         parts.append(_listed(inspect.cleandoc(specification.__doc__)))
     parts.append(_TYPES_HEAD)
     for module in _TYPES:
-        parts += [part for name, kind in _classes(module) for part in (f"### {name}", *_type(kind))]
+        parts += _types_of(importlib.import_module(f"{contracts.__name__}.{module}"))
     return "\n\n".join(parts) + "\n"
 
 
@@ -148,12 +150,18 @@ _TYPES = ("stages", "policy", "data", "formatter", "loader", "trainer", "run", "
 """The modules of `ftcore.contracts`, in the order in which a reader meets their types."""
 
 
-def _classes(module: str) -> Iterator[tuple[str, type]]:
-    """What a module of `ftcore.contracts` defines, in its order."""
-    found = importlib.import_module(f"{contracts.__name__}.{module}")
-    for name, kind in vars(found).items():
-        if inspect.isclass(kind) and kind.__module__ == found.__name__:
-            yield name, kind
+def _types_of(module: ModuleType) -> Iterator[str]:
+    """What a module of `ftcore.contracts` defines, in its order: classes, and names with the docstring below them."""
+    statements = ast.parse(inspect.getsource(module)).body
+    for statement, below in pairwise([*statements, ast.Pass()]):
+        match statement, below:
+            case ast.ClassDef(name=name), _:
+                yield f"### {name}"
+                yield from _type(getattr(module, name))
+            case ast.Assign(targets=[ast.Name(id=name)], value=value), ast.Expr(value=ast.Constant(value=str(doc))):
+                yield f"### {name}"
+                yield f"`{ast.unparse(value)}`"
+                yield _flat(doc)
 
 
 def signature(hook: str) -> str:

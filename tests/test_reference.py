@@ -42,6 +42,14 @@ def test_the_hooks_headings_are_the_signatures_in_the_source() -> None:
     assert headings == signatures
 
 
+def test_every_name_of_the_contract_is_on_the_page() -> None:
+    from ftcore import contracts
+
+    page = (PROJECT / "docs" / "hooks.md").read_text(encoding="utf-8")
+    shown = [line.removeprefix("### ") for line in page.splitlines() if line.startswith("### ")]
+    assert sorted(shown) == sorted(contracts.__all__)
+
+
 def test_methods_are_shown_as_they_are_called() -> None:
     page = (PROJECT / "docs" / "hooks.md").read_text(encoding="utf-8")
     assert "`loss(folder: Path, *, adapter: Path | None = None, dtype: str | None = None) -> float`" in page
