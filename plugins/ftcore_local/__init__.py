@@ -1,15 +1,28 @@
-"""Runs the job in this process, and saves the model in the run directory."""
+"""Runs the job in this process, or in several on this machine, and saves the model in the run directory."""
 
 from __future__ import annotations
 
 from ftcore import hookimpl
 from ftcore.contracts import Job, Run, Saved, Trained
+from ftcore_local.settings import LocalSettings
 
 
 @hookimpl
-def ftcore_launch(job: Job) -> None:
-    """Train here and now."""
-    job.run_here()
+def ftcore_settings() -> type[LocalSettings]:
+    """The section `[local]`."""
+    return LocalSettings
+
+
+@hookimpl
+def ftcore_launch(run: Run, job: Job, settings: LocalSettings) -> None:
+    """Train here and now, or start the processes that train together."""
+    if settings.processes == 1:
+        job.run_here()
+        return
+    from ftcore.processes import run_together
+
+    run.say(f"launcher   {settings.processes} processes on this machine")
+    run_together(run, job.command, settings.processes)
 
 
 @hookimpl

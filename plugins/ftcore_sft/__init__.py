@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,19 @@ def ftcore_check(config: Config) -> Iterator[Problem]:
     missing = [package for package in ("trl", "datasets") if importlib.util.find_spec(package) is None]
     if missing:
         yield Problem("stages.trainer", f"training needs {', '.join(missing)}", "Run: pip install 'ftcore[train]'")
+    yield from _sharding()
+
+
+def _sharding() -> Iterator[Problem]:
+    """What `accelerate launch` asks for by variables, and what would lose the model in the end."""
+    for variable, name in (("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
+        if os.environ.get(variable, "").lower() in ("true", "1"):
+            yield Problem(
+                "stages.trainer",
+                f"{variable} asks for {name}, which the trainer sft cannot do: each process would hold a part of the "
+                "weights, and one process saves",
+                "Train without it: several processes use DDP, with the whole model in each of them",
+            )
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ def sft_config(
     from transformers.training_args import OptimizerNames
     from trl import SFTConfig
 
+    if precision.get("use_cpu"):
+        # accelerate would call it "cpu:0" where there are several processes, and torch loads no checkpoint to that.
+        os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
     config = SFTConfig(
         output_dir=str(output_dir),
         num_train_epochs=training.epochs,
@@ -50,6 +54,7 @@ def sft_config(
         eval_steps=settings.eval_steps,
         report_to="none",
         disable_tqdm=True,
+        log_level_replica="error",  # of several processes; by default they say more than the main one
         push_to_hub=False,
         remove_unused_columns=False,
         gradient_checkpointing=False,  # the loader has switched it on where it was asked for
@@ -62,6 +67,8 @@ def sft_config(
     # Set afterwards: without a GPU, unsloth's SFTConfig replaces bitsandbytes' optimizers, which do run on a CPU.
     if optimizer not in _TORCHS_ADAMW:
         config.optim = OptimizerNames(optimizer)
+    # A process that sees several GPUs uses one, and no copies of the model in threads: that is what processes are for.
+    config._n_gpu = min(config.n_gpu, 1)
     return config
 
 

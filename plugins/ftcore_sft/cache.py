@@ -12,13 +12,17 @@ runs at once do not disturb each other.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import inspect
 import json
+import os
 import pickle
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ftcore import __version__, cache, files
 from ftcore.fingerprint import fingerprint
@@ -47,6 +51,12 @@ def cached(rows: Dataset, recipe: Recipe, num_proc: int, source: str = "") -> tu
     if (found := _read(folder)) is not None:
         cache.used(folder)
         return found
+    with _alone(folder.with_name(f".{folder.name}.lock")):
+        return _read(folder) or _made(folder, rows, recipe, num_proc, source)
+
+
+def _made(folder: Path, rows: Dataset, recipe: Recipe, num_proc: int, source: str) -> tuple[Dataset, Tally]:
+    """Prepared now, and kept if that is possible."""
     try:
         with files.whole_folder(folder) as scratch:
             data = scratch / "data.arrow"
@@ -56,6 +66,30 @@ def cached(rows: Dataset, recipe: Recipe, num_proc: int, source: str = "") -> tu
     except OSError:
         pass  # a cache is a convenience: a full disk there stops nothing
     return _read(folder) or prepare(rows, recipe, num_proc)
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Wait while another process does the same work: each of those that train together, say, wants the same data.
+
+    Where no lock can be had (a folder that may only be read, a file system without locks), all of them do it.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            while not _locked(held.enter_context(lock.open("a")), lock):
+                pass
+            held.callback(lock.unlink, missing_ok=True)  # while it is held: the next one makes a file of its own
+        yield
+
+
+def _locked(file: IO[str], path: Path) -> bool:
+    """Wait for the lock; False where its file was somebody's who has removed it meanwhile."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _about(source: str, rows: Dataset, recipe: Recipe) -> str:

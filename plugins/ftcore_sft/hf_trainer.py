@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import prepare_data_loader
+from torch.utils.data import DataLoader, SequentialSampler
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
@@ -15,6 +17,8 @@ from ftcore.contracts import Observer
 from ftcore_sft.health import NotFinite, Watch
 from ftcore_sft.loss import SupervisedLoss
 from ftcore_sft.sampler import LengthGroupedSampler
+from ftcore_sft.shares import Share, ShuffledSampler, WithFillers
+from ftcore_sft.stopping import AgreedStop
 from ftcore_sft.whole_checkpoints import WholeCheckpoints
 
 
@@ -143,13 +147,34 @@ class FtcoreSFTTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
             self._sizes.append(sum(len(example["input_ids"]) for example in examples))
             return collate(examples)
 
+        if self.accelerator.num_processes > 1:
+            sampler = self._get_train_sampler(self.train_dataset)
+            return self._share(WithFillers(self.train_dataset), sampler, self._train_batch_size, noted, fill=True)
         self.data_collator = noted
         try:
             return super().get_train_dataloader()
         finally:
             self.data_collator = collate
 
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        if self.accelerator.num_processes == 1:
+            return super().get_eval_dataloader(eval_dataset)
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        in_order = SequentialSampler(dataset)
+        return self._share(dataset, in_order, self.args.eval_batch_size, self.data_collator, fill=False)
+
+    def _share(self, dataset: Any, sampler: Any, batch_size: int, collate: Any, *, fill: bool) -> Any:
+        """This process's batches. accelerate would make the shares even by giving some rows to two processes."""
+        here = self.accelerator
+        share = Share(sampler, batch_size, here.process_index, here.num_processes, fill)
+        loader = DataLoader(
+            dataset, batch_sampler=share, collate_fn=collate, pin_memory=here.device.type == "cuda", num_workers=0
+        )
+        return prepare_data_loader(loader, here.device, num_processes=1, process_index=0, put_on_device=True)
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self._lengths is None and self.accelerator.num_processes > 1:
+            return ShuffledSampler(len(self.train_dataset), self.args.seed)
         if self._lengths is None:
             return super()._get_train_sampler(train_dataset)
         return LengthGroupedSampler(
@@ -179,6 +204,8 @@ class ObserverCallback(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, observer: Observer, trainer: FtcoreSFTTrainer, resumed_from: Path | None = None) -> None:
         self._observer, self._trainer, self.resumed_from = observer, trainer, resumed_from
+        self._should_stop = AgreedStop(observer.should_stop, trainer.accelerator.num_processes)
+        self._stops = False
         self._tokens = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -201,7 +228,8 @@ class ObserverCallback(TrainerCallback):  # type: ignore[misc]
         self._trainer.heed(self._trainer.watch.stepped(state.global_step, skipped))
         if _ends_epoch(args, state) or (args.eval_strategy == "epoch" and control.should_training_stop):
             control.should_evaluate = True  # before the checkpoint, which then knows that it was done
-        if self._observer.should_stop():
+        self._stops = self._should_stop()
+        if self._stops:
             control.should_save = True
             control.should_training_stop = True
             control.should_evaluate = False  # whoever asked for a stop does not want to wait for this
@@ -209,7 +237,7 @@ class ObserverCallback(TrainerCallback):  # type: ignore[misc]
             self._trainer.heed(self._trainer.watch.settle())
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._observer.should_stop() or self._trainer.evaluated_at == state.global_step:
+        if self._stops or self._trainer.evaluated_at == state.global_step:
             control.should_evaluate = False
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:

@@ -39,10 +39,24 @@ class SupervisedLoss:
         A model wrapped for distributed training is called as a whole: its wrapper has to see the forward.
         """
         batch = _with_segments(batch)
-        inner = self._causal if model is self._causal or hasattr(model, "get_base_model") else None
-        if self._short and inner is not None:
+        if self._short and (model is self._causal or hasattr(model, "get_base_model")):
             return self._short_way(batch)
+        if self._short and type(model).__name__ == "DistributedDataParallel":
+            return self._through(model, batch)
         return _own_way(model, batch)
+
+    def _through(self, wrapper: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The short way as the forward of the wrapped model, with all that the wrapper does before and behind it."""
+        inner = wrapper.module
+        before = inner.__dict__.get("forward")  # accelerate may have put one there
+        inner.forward = lambda **batch: self._short_way(batch)
+        try:
+            return wrapper(**batch)  # type: ignore[no-any-return]
+        finally:
+            if before is None:
+                del inner.forward
+            else:
+                inner.forward = before
 
     def _short_way(self, batch: Mapping[str, Any]) -> tuple[Any, Any]:
         from ftcore_sft.head_loss import head_loss
@@ -83,4 +97,5 @@ def _with_segments(batch: Mapping[str, Any]) -> Mapping[str, Any]:
 def _own_way(model: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
     """The model's own loss, a mean over the supervised tokens, as a sum."""
     count = (batch["labels"][:, 1:] != IGNORED).sum()
-    return model(**batch, use_cache=False).loss * count, count
+    loss = model(**batch, use_cache=False).loss
+    return (loss * count).where(count > 0, 0.0), count  # the mean over nothing is no number

@@ -138,7 +138,8 @@ class SupervisedTrainer:
 
         self._callback.resumed_from = resume_from
         if resume_from is None:
-            set_seed(self._training.seed)  # whatever was computed before, training is the same
+            # Whatever was computed before, training is the same; what is random in it differs between processes.
+            set_seed(self._training.seed + self._trainer.args.process_index)
         elif (result := over(self._trainer, resume_from)) is not None:
             return result
         try:
@@ -176,8 +177,8 @@ class SupervisedTrainer:
         from ftcore_sft.hf_trainer import in_optimizer
 
         state = self._trainer.state
-        if not state.global_step or in_optimizer(error):
-            return
+        if not state.global_step or in_optimizer(error) or self._trainer.accelerator.num_processes > 1:
+            return  # several processes could only save together
         try:
             self._trainer.save_checkpoint_now()
         except Exception as failed:  # the error that ends the run is the one that is being handled

@@ -46,30 +46,37 @@ class WholeCheckpoints:
         folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
         if folder.exists() and not checkpoints.problem(folder):
             return  # of this very step: nothing was learned since
-        loss = self._loss_since_logged()
-        main: Any = checkpoints.writing(folder) if self.args.should_save else contextlib.nullcontext()
-        with main:
+        losses = self._losses_since_logged()
+        with checkpoints.writing(folder) if self.args.should_save else _explaining(folder):
             self.accelerator.wait_for_everyone()
             self._scratch = folder.parent / ".writing" / folder.name
             try:
                 super()._save_checkpoint(model, trial)  # type: ignore[misc]
                 if self.args.should_save:
                     (self._scratch / _PICKLED).unlink(missing_ok=True)
-                    self._write_progress(self._scratch / _PROGRESS, loss)
+                    self._write_progress(self._scratch / _PROGRESS, losses)
             finally:
                 self._scratch = None
             self.accelerator.wait_for_everyone()
         if self.args.should_save:
             checkpoints.rotate(folder.parent, self.keep_checkpoints)
+        self.accelerator.wait_for_everyone()  # nobody goes on, or ends, before the checkpoint has its name
 
-    def _loss_since_logged(self) -> float | None:
-        """The sum over the steps since the last logged one; None where an older transformers keeps it to itself."""
+    def _losses_since_logged(self) -> list[float]:
+        """Each process's sum over the steps since the last logged one; none where an older transformers keeps it to
+        itself."""
         loss = getattr(self, "_tr_loss", None)
-        return None if loss is None else float(self.accelerator.reduce(loss.detach().clone(), "mean"))
+        return [] if loss is None else self.accelerator.gather(loss.detach().clone().reshape(1)).tolist()
 
-    def _write_progress(self, path: Path, loss: float | None) -> None:
+    def _finalize_training(self, *args: Any, **kwargs: Any) -> Any:
+        if self.accelerator.num_processes > 1:  # or the mean over all steps would have the last ones of one process
+            self._tr_loss = self.accelerator.reduce(self._tr_loss, "mean")
+        return super()._finalize_training(*args, **kwargs)  # type: ignore[misc]
+
+    def _write_progress(self, path: Path, losses: list[float]) -> None:
         progress = {
-            "loss_since_logged": loss,
+            "loss_since_logged": sum(losses) / len(losses) if losses else None,
+            "losses_since_logged": losses,
             "loss_before": self._total_loss_scalar,
             "logged_at": self._globalstep_last_logged,
             "evaluated_at": self.evaluated_at,
@@ -99,11 +106,29 @@ class WholeCheckpoints:
         """Go on counting where the checkpoint's run had come to; to be called when training begins."""
         progress: dict[str, Any] = json.loads((checkpoint / _PROGRESS).read_text(encoding="utf-8"))
         if progress["loss_since_logged"] is not None and hasattr(self, "_tr_loss"):
-            self._tr_loss.fill_(progress["loss_since_logged"])
+            losses = progress.get("losses_since_logged", ())
+            same = len(losses) == self.accelerator.num_processes
+            self._tr_loss.fill_(losses[self.accelerator.process_index] if same else progress["loss_since_logged"])
             self._globalstep_last_logged = progress["logged_at"]
         self._total_loss_scalar = progress["loss_before"]
         self.evaluated_at, self.tokens = progress["evaluated_at"], progress["tokens"]
         return progress
+
+
+@contextlib.contextmanager
+def _explaining(folder: Path) -> Iterator[None]:
+    """For a process that adds to a checkpoint of the main one's.
+
+    Raises:
+        DiskError: its part could not be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        refusal = checkpoints.disk_error(error, folder)
+        if refusal is not None:
+            raise refusal from error
+        raise
 
 
 @contextlib.contextmanager

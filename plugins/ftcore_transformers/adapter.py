@@ -8,6 +8,7 @@ from typing import Any
 from ftcore import files
 from ftcore.contracts import Run
 from ftcore.errors import ModelError
+from ftcore.processes import rank
 from ftcore.settings.lora import LoraSettings
 from ftcore_transformers.loftq import initialize
 
@@ -48,8 +49,9 @@ def _keep_base(adapted: Any, run: Run) -> None:
         if ".lora_" not in name
     }
     try:
-        with files.whole_folder(folder) as scratch:
-            adapted.get_base_model().save_pretrained(str(scratch), state_dict=state)
+        if rank() == 0:  # one folder for all processes of the run
+            with files.whole_folder(folder) as scratch:
+                adapted.get_base_model().save_pretrained(str(scratch), state_dict=state)
     except OSError as error:
         raise ModelError(
             f"the base model that LoftQ altered cannot be written to {folder}",

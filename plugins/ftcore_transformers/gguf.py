@@ -7,6 +7,7 @@ from typing import Any
 from ftcore import files
 from ftcore.contracts import Run
 from ftcore.errors import ModelError
+from ftcore.processes import rank
 
 
 def as_ordinary(model: Any) -> None:
@@ -25,8 +26,9 @@ def keep_base(model: Any, run: Run) -> None:
     """
     folder = (run.dir / "gguf-base").absolute()
     try:
-        with files.whole_folder(folder) as scratch:
-            model.save_pretrained(str(scratch))
+        if rank() == 0:  # one folder for all processes of the run
+            with files.whole_folder(folder) as scratch:
+                model.save_pretrained(str(scratch))
     except OSError as error:
         raise ModelError(
             f"the model from the GGUF file cannot be written to {folder}",

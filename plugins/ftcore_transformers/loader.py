@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ class TransformersLoader:
         if quantization and not already_quantized(self._config):
             options["quantization_config"] = quantization_config(quantization, dtype)
         if torch.cuda.is_available():
+            _take_own_gpu(torch)
             options["device_map"] = {"": torch.cuda.current_device()}
         model, loaded = self._load(AutoModelForCausalLM, output_loading_info=True, **options)
         if missing := sorted(loaded["missing_keys"]):
@@ -107,6 +109,23 @@ class TransformersLoader:
             self._run.warn(
                 f"max_sequence_length is {self._model.max_sequence_length} and {self._name} was made for {limit} tokens"
             )
+
+
+def _take_own_gpu(torch: Any) -> None:
+    """Of several processes on a machine, each has the GPU of its number.
+
+    Raises:
+        ModelError: there is none for it.
+    """
+    number, count = int(os.environ.get("LOCAL_RANK") or 0), torch.cuda.device_count()
+    if number >= count and "CUDA_VISIBLE_DEVICES" not in os.environ:  # which may show each process its own
+        raise ModelError(
+            f"there is no GPU for the process with LOCAL_RANK {number}",
+            why=f"torch sees {count} GPU{'s' * (count != 1)}, and each process needs one",
+            fix="Start as many processes as there are GPUs",
+        )
+    if "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(number % count)
 
 
 def _where(source: str) -> tuple[str, dict[str, str]]:

@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "ftcore"
 SNAPSHOT = Path(__file__).parent / "public_api.json"
 
-MODULES = ("cache", "checkpoints", "contracts", "errors", "files", "fingerprint", "secrets", "tokenizer", "turns")
+MODULES = (
+    "cache", "checkpoints", "contracts", "errors", "files", "fingerprint", "processes", "secrets", "tokenizer", "turns",
+)  # fmt: skip
 """The public modules beside `ftcore`, `ftcore.settings.*` and `ftcore.testing.*`."""
 
 PRIVATE = {"settings": {"base", "contradictions"}, "testing": {"hub_answers", "hub_routes", "hub_storage", "installed"}}

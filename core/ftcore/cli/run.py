@@ -42,12 +42,14 @@ def run(
     if accept_changes and resumed is None:
         raise click.UsageError("--accept-changes goes with --resume")
     from ftcore.check import read
-    from ftcore.run import pipeline
+    from ftcore.run import pipeline, several
 
     plugins = discover()
     if folder is not None:  # started by a launcher, whose own process tells the user how it ended
-        pipeline.go_on(read(config, plugins, overrides), plugins, folder)
+        with several.launched(folder):
+            pipeline.go_on(read(config, plugins, overrides), plugins, folder)
         return
+    several.require_alone()
     command = [sys.executable, "-m", "ftcore", "run", str(config)]
     command += [part for override in overrides for part in ("--set", override)] + ["--trace"] * wanted()
     settings = read(config, plugins, overrides)

@@ -11,15 +11,22 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Lines on standard output, warnings on standard error, a bar where there is a terminal."""
+    """Lines on standard output, warnings on standard error, a bar where there is a terminal.
 
-    def __init__(self) -> None:
+    Args:
+        silent: show nothing, for the processes of a job that are not the main one.
+    """
+
+    def __init__(self, silent: bool = False) -> None:
+        self._silent = silent
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._pace = Pace()
 
     def say(self, text: str) -> None:
         """A line of the run's story."""
+        if self._silent:
+            return
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -27,6 +34,8 @@ class Console:
 
     def warn(self, text: str) -> None:
         """A line that wants attention."""
+        if self._silent:
+            return
         if self._bar is not None:
             self._bar.console.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         else:
@@ -35,7 +44,7 @@ class Console:
     def begin(self, total_steps: int, from_step: int) -> None:
         """Show the bar."""
         self._pace = Pace()
-        if not sys.stdout.isatty():
+        if self._silent or not sys.stdout.isatty():
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

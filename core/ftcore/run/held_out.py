@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftcore.config import Config
 from ftcore.contracts import Examples, Run
 from ftcore.errors import ModelError
+from ftcore.processes import world_size
 from ftcore.quiet import quiet_libraries
 from ftcore.run import runs
 from ftcore.settings.data import DataSettings
@@ -51,7 +51,7 @@ class HeldOutRows:
     def loss(self, folder: Path, *, adapter: Path | None = None, dtype: str | None = None) -> float:
         if not self.rows:
             raise ModelError("there are no held-out rows to evaluate on", fix="Set validation_data_id")
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if world_size() > 1:
             raise ModelError(
                 "a distributed job cannot evaluate another model",
                 why="only one of its processes saves, and an evaluation takes all",

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ftcore.processes import rank
+
 
 @contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
@@ -22,7 +24,8 @@ def stop_on_signal() -> Iterator[threading.Event]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        print("\nstopping after this step; once more to stop at once", file=sys.stderr, flush=True)
+        if rank() == 0:
+            print("\nstopping after this step; once more to stop at once", file=sys.stderr, flush=True)
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ftcore import __version__
+from ftcore import __version__, processes
 from ftcore.check import check, preflight
 from ftcore.config import Config, policy
 from ftcore.contracts import RunStatus
@@ -16,7 +16,7 @@ from ftcore.errors import FtcoreError, Interrupted
 from ftcore.plugins import Plugins
 from ftcore.plugins.selection import Choice
 from ftcore.reporting.fan_out import Reporting, Silence
-from ftcore.run import disk, out_of_memory, runs, training
+from ftcore.run import disk, last_words, out_of_memory, runs, training
 from ftcore.run.changes import require_same_settings
 from ftcore.run.finishing import finish
 from ftcore.run.interrupt import stop_on_signal
@@ -101,14 +101,31 @@ def _launch(
 ) -> None:
     """Let the launcher run the job in the run's directory."""
     job = LocalJob(active, config, plugins, selected, [*command, "--in", str(active.dir)])
+    last_words.forget(active.dir)
     try:
         Stages(config, plugins, selected).launch(active, job)
-    except FtcoreError:
+    except FtcoreError as error:
         if job.error is not None:
             raise job.error from None  # the job's own error says more than its launcher's
+        _ended_elsewhere(active, config, error)
         raise
     finally:
+        last_words.forget(active.dir)
         active.close()
+
+
+def _ended_elsewhere(active: ActiveRun, config: Config, error: FtcoreError) -> None:
+    """Record an error that the main process did not come to record, or did not know the cause of."""
+    facts = runs.facts(active.dir)
+    interrupted = isinstance(error, Interrupted)
+    untold = str(facts.get("error") or "").startswith(last_words.LOST)
+    if facts.get("status") == "running" or untold or (facts.get("status") == "interrupted" and not interrupted):
+        later = runs.enter(config, active.dir)
+        try:
+            status: RunStatus = "interrupted" if interrupted else "failed"
+            later.record(status=status, error=str(error), ended_at=_now())
+        finally:
+            later.close()
 
 
 def go_on(config: Config, plugins: Plugins, folder: Path) -> ActiveRun:
@@ -166,7 +183,7 @@ def train(active: ActiveRun, config: Config, plugins: Plugins, selected: Sequenc
                 work = Work(active, config, stages, reporting, steps, stop)
                 finish(work, training.train(work, start.folder))
         except BaseException as error:
-            raised = disk.full(error, active.dir) or error
+            raised = disk.full(error, active.dir) or _lost(error) or error
             _failed(active, config, stages, reporting, raised)
             if raised is not error:
                 raise raised from error
@@ -194,6 +211,10 @@ def _failed(
         stages.everyone("ftcore_run_finished", run=active, status=status)
     else:
         stages.everyone("ftcore_run_failed", run=active, error=error)
+
+
+def _lost(error: BaseException) -> FtcoreError | None:
+    return last_words.lost(error) if processes.world_size() > 1 else None
 
 
 def _now() -> str:

@@ -90,12 +90,8 @@ def starting_point(active: ActiveRun, steps: Steps) -> checkpoints.Found:
     folder = active.dir / "checkpoints"
     active.resumed = bool(active.facts.get("resumptions"))
     found = checkpoints.newest(folder)
-    if not active.is_main:
-        return found
-    checkpoints.clean(folder)
-    for path, wrong in found.damaged:
-        aside = checkpoints.set_aside(path)
-        active.warn(f"{path.name} is damaged and not used: {wrong}; it is now {aside.name}")
+    if active.is_main:
+        _tidy(active, found)
     if found.folder is not None:
         active.resumed = True
         active.say(f"resuming   from {found.folder.name}")
@@ -104,9 +100,18 @@ def starting_point(active: ActiveRun, steps: Steps) -> checkpoints.Found:
         steps.forget_all_but()
     if resumptions := list(active.facts.get("resumptions", ())):
         active.record(resumptions=[*resumptions[:-1], {**resumptions[-1], "from_step": found.step}])
-    evaluated = metrics.cut(active.dir / "metrics.jsonl", found.step if found.folder is not None else -1)
-    active.last_evaluation = evaluated
+    if active.is_main:
+        evaluated = metrics.cut(active.dir / "metrics.jsonl", found.step if found.folder is not None else -1)
+        active.last_evaluation = evaluated
     return found
+
+
+def _tidy(active: ActiveRun, found: checkpoints.Found) -> None:
+    """Clear away what a crash left, and set damaged checkpoints aside."""
+    checkpoints.clean(active.dir / "checkpoints")
+    for path, wrong in found.damaged:
+        aside = checkpoints.set_aside(path)
+        active.warn(f"{path.name} is damaged and not used: {wrong}; it is now {aside.name}")
 
 
 def _runs(home: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

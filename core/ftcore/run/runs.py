@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 import shutil
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from ftcore import files
+from ftcore import files, processes
 from ftcore.config import CORE_SECTIONS, Config
 from ftcore.errors import ConfigError
 from ftcore.plugins import Plugins, importers
@@ -41,9 +40,6 @@ if TYPE_CHECKING:
     from ftcore.trace import Trace
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-_RANK = os.environ.get("RANK", "0")
-"""Which of a distributed job's processes this is (torchrun's variable); the main one is 0."""
-
 _LONGEST = 96  # the Hub's limit for a repository's name
 
 
@@ -82,13 +78,13 @@ class ActiveRun:
         self._dir, self._started_at, self._facts = folder, started_at, facts
         self._seed = config.fine_tuner.seed
         self._settings = flat(config)
-        self.console = Console()
         self.resumed = False
         self.last_evaluation = -1
         """The step of the last evaluation in `metrics.jsonl`, -1 without one."""
         self._lock = lock
-        self.is_main = _RANK == "0"
-        self._log = _log_file(folder / ("run.log" if self.is_main else f"run.{_RANK}.log"))
+        self.is_main = processes.rank() == 0
+        self.console = Console(silent=not self.is_main)
+        self._log = _log_file(folder / ("run.log" if self.is_main else f"run.{processes.rank()}.log"))
 
     @property
     def name(self) -> str:
@@ -128,9 +124,11 @@ class ActiveRun:
         self._log.info("%s", mask(text), exc_info=exc_info)
 
     def record(self, **facts: Any) -> None:
-        """Add facts to the manifest."""
+        """Add facts to the manifest; of several processes, each knows them and the main one writes them."""
         if self.is_main:
             manifest.update(self._dir / "manifest.json", self._facts, **masked(facts))
+        else:
+            self._facts.update(masked(facts))
 
     @property
     def facts(self) -> Mapping[str, Any]:

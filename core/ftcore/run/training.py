@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from ftcore.contracts import Examples, FitResult, Prepared, RunRecord
 from ftcore.errors import Interrupted
 from ftcore.estimate.batch import longest_of
 from ftcore.fingerprint import fingerprint
+from ftcore.processes import world_size
 from ftcore.quiet import quiet_libraries
 from ftcore.run import manifest
 from ftcore.run.changes import data_changes, require_none
@@ -69,7 +69,8 @@ def train(work: Work, resume_from: Path | None) -> TrainedModel:
     if new and before.metrics:
         active.say(f"before     {shown(before.metrics)}")
         observer.log(0, before.metrics)
-    heed(work)
+    if world_size() == 1:  # several processes stop together or not at all: behind their first step
+        heed(work)
     fit = _fit(work, trainer, resume_from)
     after, new = measured(work, trainer, prepared, "after")
     if new and after.metrics:
@@ -144,7 +145,7 @@ def _same_data(work: Work, rows: dict[str, str], prepared: Prepared, resume_from
         "example_fingerprints": {
             purpose: fingerprint(found.select_columns(["input_ids", "labels"])) for purpose, found in examples.items()
         },
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": world_size(),
     }
     if resume_from is not None:
         found = data_changes(work.active.facts, now)
