@@ -3,7 +3,7 @@
     python benchmarks/estimate.py            all cases, as a table
     python benchmarks/estimate.py 0 3        some of them
 
-Each case trains SmolLM2-135M for three steps on rows of full length and looks at the largest resident memory of that
+Each case trains SmolLM2-135M for two steps on rows of full length and looks at the largest resident memory of that
 process; torch computes in one thread, so that the cases do not depend on the number of cores.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_STEPS = 3
+_STEPS = 2
 _WORDS = ("apple", "bread", "river", "stone", "yellow", "table", "quick", "seven", "house", "window", "green", "cloud")
 
 

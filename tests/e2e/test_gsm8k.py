@@ -26,7 +26,7 @@ pytestmark = [
     ),
 ]
 
-TRAINING, VALIDATION = 48, 8
+TRAINING, VALIDATION = 32, 8
 SETTINGS: dict[str, Any] = {
     "base_model_id": "smollm2:135m-instruct",
     "load_in_4bit": False,
@@ -42,7 +42,7 @@ SETTINGS: dict[str, Any] = {
     "optimizer": "adamw_torch",
     "use_gradient_checkpointing": False,
     "log_steps": 1,
-    "save_steps": 8,
+    "save_steps": 6,
 }
 
 
@@ -105,13 +105,13 @@ def test_the_run_directory_is_complete(trained: Trained) -> None:
     assert {key: config["fine_tuner"][key] for key in SETTINGS} == SETTINGS
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["status"] == "finished"
-    assert manifest["steps"] == 12
+    assert manifest["steps"] == 8
     assert manifest["data"]["training_rows"] == TRAINING
     assert manifest["data"]["truncated_rows"] == 0
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["checkpoint-12", "checkpoint-8"]
-    assert [line["step"] for line in metrics(trained) if "loss" in line] == list(range(1, 13))
-    assert [line["step"] for line in metrics(trained) if "eval_loss" in line] == [0, 12]
-    assert "training   12 steps" in (folder / "run.log").read_text()
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["checkpoint-6", "checkpoint-8"]
+    assert [line["step"] for line in metrics(trained) if "loss" in line] == list(range(1, 9))
+    assert [line["step"] for line in metrics(trained) if "eval_loss" in line] == [0, 8]
+    assert "training   8 steps" in (folder / "run.log").read_text()
     saved = {path.name for path in (folder / "model").iterdir()}
     assert saved >= {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "chat_template.jinja"}
     card = (folder / "model" / "README.md").read_text()
