@@ -7,6 +7,7 @@ MASTER_PORT). They begin and end as one: a signal reaches all of them, and where
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,6 +26,9 @@ _GRACE = 15.0
 
 _PATIENCE = 120.0
 """Seconds that they have when one was interrupted: each of them ends, but reporting takes the main one longer."""
+
+_NOT_GIVEN_OUT = range(15_000, 30_000)
+"""Ports below those that Linux, macOS and Windows choose from."""
 
 _PAUSE = 0.05
 _INTERRUPTED = Interrupted.exit_code
@@ -142,13 +146,27 @@ class _Group:
 
 
 def _meeting_point(count: int) -> dict[str, str]:
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     cores = (os.cpu_count() or 1) // count
     quiet = {"OMP_NUM_THREADS": str(max(1, cores)), "TORCH_CPP_LOG_LEVEL": "ERROR"}
     fixed = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
     return {name: value for name, value in quiet.items() if name not in os.environ} | fixed | {"MASTER_PORT": str(port)}
+
+
+def _free_port() -> int:
+    """A port that is still free when the main process has imported torch: the system gives it to nobody who asks for any."""
+    for port in random.SystemRandom().sample(_NOT_GIVEN_OUT, 100):
+        with closing(socket.socket()) as found:
+            try:
+                found.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise TrainingError(
+        "the processes cannot meet",
+        why=f"of the ports from {_NOT_GIVEN_OUT.start} on, none that was tried is free",
+        fix="End what listens there, or set processes = 1 in [local]",
+    )
 
 
 @contextmanager
