@@ -231,6 +231,7 @@ BAD = [
         + data("raise DataError('no data at https://abcdef-secret@host')"), THERE),
     # models
     Bad("model-resolves", "it returned 7", "@hookimpl\ndef ftcore_resolve_model(locator): return 7", {"model": "bad:x"}),
+    Bad("model-resolves", "no such file or folder", "@hookimpl\ndef ftcore_resolve_model(locator): return '/no/such/model'", {"model": "bad:x"}),
     Bad("model-refuses", "KeyError", "@hookimpl\ndef ftcore_resolve_model(locator): return {}[locator.path]", {"model": "bad:x"}),
     # namers
     Bad("namer-legal", "characters", namer("return config.fine_tuner.base_model_id")),

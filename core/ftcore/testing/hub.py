@@ -6,8 +6,8 @@
         api.create_repo("ada/model", private=True)
 
 It serves model repositories: who am I, create, branches, pre-upload, LFS (basic transfer), commits, listings and
-downloads, with the Hub's status codes and error headers. It does not speak Xet: a client that has `hf_xet` must run
-with `HF_HUB_DISABLE_XET=1` (see `FakeHub.environment`).
+downloads, with the Hub's status codes and error headers. Datasets can be added, listed and read, by `datasets` too. It
+does not speak Xet: a client that has `hf_xet` must run with `HF_HUB_DISABLE_XET=1` (see `FakeHub.environment`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-from ftcore.testing.hub_routes import Answer, Role, State, Token, answer, refusal
+from ftcore.testing.hub_answers import Answer, Role, State, Token, refusal
+from ftcore.testing.hub_routes import answer
 from ftcore.testing.hub_storage import Repository
 
 
@@ -75,8 +76,19 @@ class FakeHub:
 
     @property
     def repos(self) -> dict[str, Repository]:
-        """The repositories by id; tests may read them, and add to them."""
+        """The models' repositories by id; tests may read them, and add to them."""
         return self._state.repos
+
+    @property
+    def datasets(self) -> dict[str, Repository]:
+        """The datasets' repositories by id."""
+        return self._state.datasets
+
+    def add_dataset(self, repo_id: str, files: Mapping[str, bytes], *, private: bool = False) -> Repository:
+        """Let a dataset be there, with the contents of its files by path, e.g. `{"train.jsonl": b"…"}`."""
+        self.datasets[repo_id] = Repository(repo_id, private)
+        self.datasets[repo_id].add(files)
+        return self.datasets[repo_id]
 
     def __enter__(self) -> FakeHub:
         self._thread.start()
@@ -162,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_GET
 
     def _serve(self) -> None:
-        hub, path = self.server.hub, urlsplit(self.path).path
+        hub, (_, _, path, query, _) = self.server.hub, urlsplit(self.path)
         body = self._body()
         fault = hub._next_fault(self.command, path)
         if fault and fault.drop:
@@ -176,7 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.status:
             reply = refusal(fault.status, fault.message or f"injected {fault.status}", headers=fault.headers)
         else:
-            reply = answer(hub._state, self.command, path, self.headers.get("Authorization", ""), body)
+            reply = answer(hub._state, self.command, path, self.headers.get("Authorization", ""), body, query)
+        reply = _ranged(reply, self.headers.get("Range", ""))
         hub._record(self.command, path, reply.status)
         try:
             self._send(reply)
@@ -204,3 +217,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are kept in `FakeHub.requests`, not printed."""
+
+
+def _ranged(reply: Answer, asked: str) -> Answer:
+    """The part of a file that a client asked for, as `bytes=FIRST-LAST`; the answer as it is where it asked for none."""
+    if reply.status != 200 or not asked:
+        return reply
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    start, stop = int(first), min(int(last or len(reply.body)) + 1, len(reply.body))
+    headers = {**reply.headers, "Content-Range": f"bytes {start}-{stop - 1}/{len(reply.body)}"}
+    return Answer(206, reply.body[start:stop], headers)

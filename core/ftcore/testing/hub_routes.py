@@ -6,60 +6,16 @@ import hashlib
 import json
 import re
 import secrets
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
-from urllib.parse import unquote
+from typing import Any
+from urllib.parse import parse_qs, unquote
 
-from ftcore.testing.hub_storage import BadCommit, Repository
-
-Role = Literal["read", "write", "fineGrained"]
+from ftcore.testing.hub_answers import Answer, State, Token, as_json, refusal
+from ftcore.testing.hub_storage import BadCommit, Commit, Repository
 
 
-@dataclass(frozen=True)
-class Token:
-    """An access token: whose it is, which organizations that user writes to, and what it may do.
-
-    A fine-grained one writes only to the namespaces and repositories in `writes`.
-    """
-
-    user: str
-    role: Role = "write"
-    orgs: tuple[str, ...] = ()
-    writes: tuple[str, ...] = ()
-
-    def may_write(self, repo_id: str) -> bool:
-        if self.role == "fineGrained":
-            return repo_id in self.writes or repo_id.partition("/")[0] in self.writes
-        return self.role == "write" and self.owns(repo_id)
-
-    def owns(self, repo_id: str) -> bool:
-        return repo_id.partition("/")[0] in (self.user, *self.orgs)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What goes back to the client."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class State:
-    """What the Hub knows: its own address, repositories by id, tokens, and the upload tickets it gave out."""
-
-    url: str
-    repos: dict[str, Repository] = field(default_factory=dict)
-    tokens: dict[str, Token] = field(default_factory=dict)
-    tickets: dict[str, tuple[Repository, str]] = field(default_factory=dict)
-    lock: threading.RLock = field(default_factory=threading.RLock)
-
-
-def answer(hub: State, method: str, path: str, credentials: str, body: bytes) -> Answer:
-    """The answer to one request; `credentials` is its Authorization header."""
+def answer(hub: State, method: str, path: str, credentials: str, body: bytes, query: str = "") -> Answer:
+    """The answer to one request; `credentials` is its Authorization header, `query` what stands behind the path's `?`."""
     token = hub.tokens.get(credentials.removeprefix("Bearer ")) if credentials else None
     if credentials and token is None:
         return refusal(401, "Invalid credentials in Authorization header")
@@ -67,6 +23,7 @@ def answer(hub: State, method: str, path: str, credentials: str, body: bytes) ->
         match = re.fullmatch(pattern, path)
         if match and method in methods:
             parts = {name: unquote(value) for name, value in match.groupdict().items() if value is not None}
+            parts["query"] = query
             with hub.lock:
                 return route(hub, token, parts, body)
     return refusal(404, "Sorry, we can't find the page you are looking for.")
@@ -83,7 +40,7 @@ def _whoami(hub: State, token: Token | None, parts: Mapping[str, str], body: byt
         access["fineGrained"] = {"canReadGatedRepos": False, "global": [], "scoped": scopes}
     orgs = [{"type": "org", "name": name, "roleInOrg": "write"} for name in token.orgs]
     auth = {"type": "access_token", "accessToken": access}
-    return _json({"type": "user", "name": token.user, "fullname": token.user, "orgs": orgs, "auth": auth})
+    return as_json({"type": "user", "name": token.user, "fullname": token.user, "orgs": orgs, "auth": auth})
 
 
 def _create(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
@@ -101,10 +58,10 @@ def _create(hub: State, token: Token | None, parts: Mapping[str, str], body: byt
         return refusal(403, f'You don\'t have the rights to create a model under the namespace "{namespace}"')
     url = f"{hub.url}/{repo_id}"
     if repo_id in hub.repos:
-        return _json({"error": "You already created this model repo", "url": url, "name": repo_id}, 409)
+        return as_json({"error": "You already created this model repo", "url": url, "name": repo_id}, 409)
     private = wanted.get("visibility") == "private" or wanted.get("private") is True
     hub.repos[repo_id] = Repository(repo_id, private)
-    return _json({"url": url, "name": repo_id, "id": repo_id})
+    return as_json({"url": url, "name": repo_id, "id": repo_id})
 
 
 def _info(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
@@ -116,7 +73,7 @@ def _info(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes
         return refusal(404, "Invalid rev id", "RevisionNotFound")
     siblings = [{"rfilename": path} for path in sorted(commit.files)]
     facts = {"id": found.id, "modelId": found.id, "private": found.private, "sha": commit.oid}
-    return _json({**facts, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0})
+    return as_json({**facts, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0})
 
 
 def _tree(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
@@ -126,12 +83,39 @@ def _tree(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes
     commit = found.find(parts["revision"])
     if commit is None:
         return refusal(404, "Invalid rev id", "RevisionNotFound")
+    folder, whole = parts.get("path", ""), "recursive=true" in parts["query"].lower()
+    below = [entry for entry in _entries(commit) if entry["path"].startswith(f"{folder}/" if folder else "")]
+    depth = folder.count("/") + 1 if folder else 0
+    inside = below if whole else [entry for entry in below if entry["path"].count("/") == depth]
+    return as_json(inside) if inside or not folder else refusal(404, "Entry not found", "EntryNotFound")
+
+
+def _paths_info(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
+    found = _visible(hub, token, parts)
+    if isinstance(found, Answer):
+        return found
+    commit = found.find(parts["revision"])
+    if commit is None:
+        return refusal(404, "Invalid rev id", "RevisionNotFound")
+    text = body.decode()
+    asked = json.loads(text)["paths"] if text.startswith("{") else parse_qs(text).get("paths", [])
+    return as_json([entry for entry in _entries(commit) if entry["path"] in asked])
+
+
+def _entries(commit: Commit) -> list[dict[str, Any]]:
+    """Files and folders of a commit, as the Hub describes them."""
     entries: list[dict[str, Any]] = []
     for path, file in sorted(commit.files.items()):
         size = len(file.content)
         entry = {"type": "file", "path": path, "oid": file.git_oid, "size": size}
         entries.append(entry | ({"lfs": {"oid": file.sha256, "size": size, "pointerSize": 130}} if file.lfs else {}))
-    return _json(entries)
+    folders = {parent for path in commit.files for parent in _parents(path)}
+    return entries + [{"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in sorted(folders)]
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def _branch(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
@@ -141,7 +125,7 @@ def _branch(hub: State, token: Token | None, parts: Mapping[str, str], body: byt
     if parts["revision"] in found.branches:
         return refusal(409, "Reference already exists")
     found.branches[parts["revision"]] = list(found.branches["main"])
-    return _json({})
+    return as_json({})
 
 
 def _preupload(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
@@ -150,7 +134,7 @@ def _preupload(hub: State, token: Token | None, parts: Mapping[str, str], body: 
         return found
     if parts["revision"] not in found.branches:
         return refusal(404, "Invalid rev id", "RevisionNotFound")
-    return _json({"files": found.upload_modes(parts["revision"], json.loads(body)["files"])})
+    return as_json({"files": found.upload_modes(parts["revision"], json.loads(body)["files"])})
 
 
 def _lfs_batch(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
@@ -167,7 +151,7 @@ def _lfs_batch(hub: State, token: Token | None, parts: Mapping[str, str], body: 
             wanted = {**wanted, "actions": {"upload": {"href": f"{hub.url}/_storage/{ticket}"}}}
             wanted["actions"]["verify"] = {"href": verify}
         objects.append(wanted)
-    return _json({"transfer": "basic", "objects": objects})
+    return as_json({"transfer": "basic", "objects": objects})
 
 
 def _lfs_put(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
@@ -187,7 +171,7 @@ def _lfs_verify(hub: State, token: Token | None, parts: Mapping[str, str], body:
     wanted = json.loads(body)
     if len(found.objects.get(wanted["oid"], b"")) != wanted["size"]:
         return refusal(404, "Object not found")
-    return _json({})
+    return as_json({})
 
 
 def _commit(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
@@ -201,13 +185,13 @@ def _commit(hub: State, token: Token | None, parts: Mapping[str, str], body: byt
     except BadCommit as error:
         return refusal(400, str(error))
     url = f"{hub.url}/{found.id}/commit/{commit.oid}"
-    return _json({"success": True, "commitOid": commit.oid, "commitUrl": url, "hookOutput": ""})
+    return as_json({"success": True, "commitOid": commit.oid, "commitUrl": url, "hookOutput": ""})
 
 
 def _validate_yaml(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
     problems = _card_problems(json.loads(body)["content"])
     errors = [{"message": problem} for problem in problems]
-    return _json({"errors": errors, "warnings": []}, 400 if errors else 200)
+    return as_json({"errors": errors, "warnings": []}, 400 if errors else 200)
 
 
 def _resolve(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
@@ -225,7 +209,7 @@ def _resolve(hub: State, token: Token | None, parts: Mapping[str, str], body: by
 
 
 def _visible(hub: State, token: Token | None, parts: Mapping[str, str]) -> Repository | Answer:
-    repo = hub.repos.get(parts["repo"])
+    repo = (hub.datasets if parts.get("kind") == "datasets" else hub.repos).get(parts["repo"])
     if repo is None or (repo.private and not (token and token.owns(repo.id))):
         # The Hub does not tell a stranger whether a private repository exists.
         return refusal(404 if token else 401, "Repository not found", "RepoNotFound")
@@ -241,32 +225,25 @@ def _writable(hub: State, token: Token | None, parts: Mapping[str, str]) -> Repo
 
 _REPO = r"(?P<repo>[^/]+/[^/]+)"
 _API = rf"/api/models/{_REPO}"
+_READ = "/api/(?P<kind>models|datasets)/(?P<repo>[^/]+(?:/[^/]+)?)"
 _REVISION = r"(?P<revision>[^/]+)"
 _ROUTES: list[tuple[tuple[str, ...], str, Callable[[State, Token | None, Mapping[str, str], bytes], Answer]]] = [
     (("GET",), "/api/whoami-v2", _whoami),
     (("POST",), "/api/repos/create", _create),
     (("POST",), "/api/validate-yaml", _validate_yaml),
-    (("GET",), _API, _info),
-    (("GET",), rf"{_API}/revision/{_REVISION}", _info),
-    (("GET",), rf"{_API}/tree/{_REVISION}", _tree),
+    (("GET",), _READ, _info),
+    (("GET",), rf"{_READ}/revision/{_REVISION}", _info),
+    (("GET",), rf"{_READ}/tree/{_REVISION}(?:/(?P<path>.+))?", _tree),
+    (("POST",), rf"{_READ}/paths-info/{_REVISION}", _paths_info),
     (("POST",), rf"{_API}/branch/{_REVISION}", _branch),
     (("POST",), rf"{_API}/preupload/{_REVISION}", _preupload),
     (("POST",), rf"{_API}/commit/{_REVISION}", _commit),
     (("POST",), rf"/{_REPO}\.git/info/lfs/objects/batch", _lfs_batch),
     (("POST",), rf"/{_REPO}\.git/info/lfs/verify", _lfs_verify),
     (("PUT",), "/_storage/(?P<ticket>[0-9a-f]+)", _lfs_put),
+    (("GET", "HEAD"), rf"/(?P<kind>datasets)/(?P<repo>[^/]+(?:/[^/]+)?)/resolve/{_REVISION}/(?P<path>.+)", _resolve),
     (("GET", "HEAD"), rf"/{_REPO}/resolve/{_REVISION}/(?P<path>.+)", _resolve),
 ]
-
-
-def _json(value: Any, status: int = 200) -> Answer:
-    return Answer(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-
-def refusal(status: int, message: str, code: str = "", headers: Mapping[str, str] | None = None) -> Answer:
-    codes = {"X-Error-Code": code} if code else {}
-    answer = _json({"error": message}, status)
-    return Answer(status, answer.body, {**answer.headers, "X-Error-Message": message, **codes, **(headers or {})})
 
 
 def _card_problems(card: str) -> list[str]:

@@ -61,7 +61,7 @@ class Commit:
 
 @dataclass
 class Repository:
-    """A model repository.
+    """A repository of a model or a dataset.
 
     Attributes:
         id: `namespace/name`.
@@ -96,6 +96,11 @@ class Repository:
         if commit is None:
             raise KeyError(revision)
         return {path: file.content for path, file in commit.files.items()}
+
+    def add(self, files: Mapping[str, bytes], message: str = "add files") -> Commit:
+        """Add files, by path, in a commit on the main branch."""
+        added = {path: StoredFile(content, lfs=False) for path, content in files.items()}
+        return self._append("main", message, {**self.branches["main"][-1].files, **added})
 
     def upload_modes(self, revision: str, files: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """How each file that a client announces is to be uploaded, and the id of what lies there now."""

@@ -5,6 +5,7 @@ Every pytest session in such an environment imports this module: it imports pyte
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -68,16 +69,34 @@ def ftcore_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake
 
     with FakeHub() as hub:
         token = hub.add_token("hf_WriteTokenOfAda0123456789", user="ada")
+        # The client and the library for datasets read the environment when they are imported. They are here, before there
+        # is anything of this test in it that would last.
+        known = _read_at_import(hub.url, tmp_path / "hf-home")
+        there = [name for name in known if importlib.util.find_spec(name.partition(".")[0])]
+        for module, values in [(importlib.import_module(name), known[name]) for name in there]:
+            for name, value in values.items():
+                monkeypatch.setattr(module, name, value)
         for name, value in {**hub.environment(token), "HF_HOME": str(tmp_path / "hf-home")}.items():
             monkeypatch.setenv(name, value)
-        if importlib.util.find_spec("huggingface_hub"):
-            # It reads the environment when it is imported, which another test may have done.
-            import huggingface_hub.constants as constants
-
-            monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-            monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         yield hub
+
+
+def _read_at_import(url: str, home: Path) -> Mapping[str, Mapping[str, object]]:
+    """What modules have taken from the environment, as it is with a Hub at that address."""
+    return {
+        "huggingface_hub.constants": {
+            "ENDPOINT": url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_OFFLINE": False,
+        },
+        "datasets.config": {
+            "HF_ENDPOINT": url,
+            "HF_DATASETS_CACHE": str(home / "datasets"),
+            "HF_HUB_OFFLINE": False,
+        },
+    }
 
 
 @pytest.fixture

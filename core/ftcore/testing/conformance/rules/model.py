@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from ftcore import locators
 from ftcore.testing.conformance.rule import NotTried, refusal, rule
@@ -23,6 +24,8 @@ def resolves(subject: Subject) -> Iterator[str]:
         yield f"it returned {first!r}, not a text"
     elif first != second:
         yield f"it returned {first!r}, and then {second!r}"
+    elif Path(first).is_absolute() and not Path(first).exists():
+        yield f"it returned {first!r}, and there is no such file or folder"
 
 
 @rule(
