@@ -38,6 +38,7 @@ _DISK_WORDS = (
     "file too large",
     "quota",
     "os error",
+    "unexpected pos",  # torch.save, of a file that took less than it was given
 )
 
 

@@ -22,6 +22,7 @@ from ftcore.run import last_words, several
 CONFIG = """
 [fine_tuner]
 base_model_id = "{model}"
+max_sequence_length = 128
 training_data_id = "train.jsonl"
 validation_data_id = "validation.jsonl"
 dtype = "float32"
@@ -58,7 +59,8 @@ class Warm:
 
     def start(self, name: str, *overrides: str, resume: bool = False) -> int:
         arguments = ["--resume", name] if resume else []
-        arguments += [part for item in (f"run.name={name}", *overrides) for part in ("--set", item)]
+        for item in (f"run.name={name}", *overrides):
+            arguments += [item] if item.startswith("--") else ["--set", item]
         return self._ask({"run": arguments, "log": f"{name}.txt"})
 
     def wait(self, process: int) -> int:
@@ -179,6 +181,14 @@ def test_two_processes_come_to_what_one_comes_to(warm: Warm, both: dict[str, Any
 
 
 @pytest.mark.slow
+def test_packed_rows_are_shared_too(warm: Warm) -> None:
+    packed = ("fine_tuner.packing=true", "fine_tuner.grad_accumulation=1")
+    both, alone = warm.run("packed", *packed), warm.run("packed-alone", *packed, *ALONE)
+    assert len(losses(both, "loss")) > 4
+    assert losses(both, "loss") == pytest.approx(losses(alone, "loss"), rel=1e-4)
+
+
+@pytest.mark.slow
 def test_the_main_process_writes_and_tells(warm: Warm, both: dict[str, Any]) -> None:
     counts = (warm.folder / "prepared.txt").read_text().split()
     assert counts.count(str(ROWS)) == 1  # the other one waited for it
@@ -268,12 +278,42 @@ def test_a_signal_to_one_process_stops_both_behind_the_same_step(warm: Warm, dro
 
 @pytest.mark.slow
 def test_an_error_of_both_is_told_once(warm: Warm, both: dict[str, Any]) -> None:
-    assert warm.wait(warm.start("nothing", "fine_tuner.training_data_id=missing.jsonl")) == 4
+    assert warm.wait(warm.start("nothing", "--trace", "fine_tuner.training_data_id=missing.jsonl")) == 4
     (error,) = warm.errors("nothing")
+    assert warm.output("nothing").count("Where the time of plugins went") == 2  # of the launcher's, and of the job's
     assert "missing.jsonl" in error
     assert "rank" not in error
     assert "Traceback" not in warm.output("nothing")
     assert warm.manifest("nothing")["status"] == "failed"
+
+
+@pytest.mark.slow
+def test_an_error_of_one_is_told_with_its_rank(warm: Warm, both: dict[str, Any]) -> None:
+    (warm.folder / "broken").touch()
+    try:
+        # The main process waits for the other one to meet it, and cannot be asked to stop.
+        assert warm.wait(warm.start("broken", "run.sample_answers=0", "fine_tuner.max_sequence_length=127")) == 4
+    finally:
+        (warm.folder / "broken").unlink()
+    assert warm.errors("broken") == ["error: rank 1 of 2: these rows are broken. Mend them"]
+    assert not is_there(warm.rank(0))
+    assert warm.manifest("broken")["status"] == "failed"
+    assert "these rows are broken" in warm.manifest("broken")["error"]
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_ends_both_and_is_told_once(warm: Warm, dropping: dict[str, Any]) -> None:
+    limited = warm.folder / "limited"
+    limited.write_text("200000")  # less than the optimizer's states
+    try:
+        assert warm.wait(warm.start("full", "fine_tuner.lora_dropout=0.2")) == 9
+    finally:
+        limited.unlink()
+    (error,) = warm.errors("full")
+    assert "checkpoint-3 could not be written" in error
+    assert warm.manifest("full")["status"] == "failed"
+    assert not [number for number in (0, 1) if is_there(warm.rank(number))]
+    assert warm.run("full", "fine_tuner.lora_dropout=0.2", resume=True) == dropping
 
 
 class Watched:

@@ -5,14 +5,16 @@
 reads a line of JSON for each request and answers with one: `{"run": [arguments], "log": file}` starts `ftcore run` in
 FOLDER and answers with the number of its process; `{"wait": number}` answers with its exit status. Everything is the
 command's own code, but that the processes of a job are forked and not executed. They note their numbers in
-`rank-<rank>.pid`, the rows that they prepare in `prepared.txt`, and sleep a moment behind each step while there is a file
-`slow`.
+`rank-<rank>.pid`, and the rows that they prepare in `prepared.txt`. Files in FOLDER make things happen to them: `slow` a
+pause behind each step, `broken` an error in the second one's preparation, and `limited` that no file can be larger than the
+number of bytes in it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -65,6 +67,9 @@ def _become(arguments: Sequence[str], env: dict[str, str], keep: Sequence[int]) 
     os.environ.clear()
     os.environ.update(env)
     Path(f"rank-{env['RANK']}.pid").write_text(str(os.getpid()))
+    if Path("limited").exists():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(Path("limited").read_text()), resource.RLIM_INFINITY))
     _run(arguments)
 
 
@@ -101,14 +106,18 @@ def _prepare_processes() -> None:
     import trl  # noqa: F401
 
     from ftcore import processes
+    from ftcore.errors import DataError
     from ftcore_sft import cache, hf_trainer
 
     processes.subprocess.Popen = Forked  # type: ignore[attr-defined, misc, assignment]
+    processes._GRACE = 4.0
     prepare, ends = cache.prepare, hf_trainer.AgreedStop.__call__
 
     def noted(rows: Any, *args: Any, **kwargs: Any) -> Any:
         with Path("prepared.txt").open("a") as file:
             file.write(f"{len(rows)}\n")
+        if Path("broken").exists() and processes.rank() == 1:
+            raise DataError("these rows are broken", fix="Mend them")
         return prepare(rows, *args, **kwargs)
 
     def slowly(self: Any) -> bool:

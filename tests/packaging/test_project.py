@@ -21,6 +21,7 @@ _MODULES = {
     "errors",
     "files",
     "fingerprint",
+    "processes",
     "secrets",
     "settings",
     "tokenizer",

@@ -40,9 +40,10 @@ def wanted() -> bool:
 def discover() -> Plugins:
     """The plugins. With `--trace` each call to one is a line on standard error, and a table says in the end who took what."""
     from ftcore.plugins import discover
+    from ftcore.processes import rank
 
     plugins = discover()
-    if wanted():
+    if wanted() and rank() == 0:  # of several processes that train together, the main one tells
         from ftcore.secrets import mask
         from ftcore.trace import Trace
 
