@@ -19,6 +19,8 @@ from ftcore import processes
 from ftcore.errors import DataError, FtcoreError, Interrupted
 from ftcore.run import last_words, several
 
+pytestmark = pytest.mark.xdist_group("together")  # else each worker would make the runs that others are compared with
+
 CONFIG = """
 [fine_tuner]
 base_model_id = "{model}"
@@ -224,7 +226,7 @@ def test_where_one_is_killed_the_other_ends_and_both_go_on(warm: Warm, dropping:
     os.kill(warm.rank(1), signal.SIGKILL)
     began = time.monotonic()
     assert warm.wait(process) == 6
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 100  # the other one would wait half an hour
     (error,) = warm.errors("killed")
     assert error.startswith("error: rank 1 of 2 was ended by SIGKILL")
     assert "--resume killed" in error
@@ -362,7 +364,7 @@ def test_who_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     code += "[time.sleep(0.01) for _ in iter(lambda: os.path.exists(f), True)]; sys.exit(7)"
     with pytest.raises(FtcoreError, match="rank 1 of 2 ended with exit status 7"):
         together(tmp_path, code)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40  # it sleeps for 60 s
 
 
 def test_the_words_of_who_failed_are_told_and_not_of_who_lost_it(tmp_path: Path) -> None:
