@@ -70,7 +70,7 @@ def validation(subject: Subject) -> Iterator[str]:
     fix="read with a cursor or page by page inside datasets.Dataset.from_generator, which writes to the disk as it goes",
 )
 def streams(subject: Subject) -> Iterator[str]:
-    """A large data set is read a part at a time, and lies on the disk afterwards, not in memory."""
+    """A large dataset is read a part at a time, and lies on the disk afterwards, not in memory."""
     if subject.setup.large is None:
         raise NotTried(f"no id of many rows was given, as `large`, in {where(subject.name)}")
     import pyarrow as pa

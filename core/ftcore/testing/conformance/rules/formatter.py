@@ -66,7 +66,7 @@ def conversation(subject: Subject) -> Iterator[str]:
 
 @rule(
     "formatter-pure",
-    why="the rows belong to the data set, and are formatted again for samples, messages and other epochs",
+    why="the rows belong to the dataset, and are formatted again for samples, messages and other epochs",
     fix="copy what you change: dict(row), list(row[…])",
 )
 def pure(subject: Subject) -> Iterator[str]:
@@ -142,7 +142,7 @@ sys.stdout.buffer.write(pickle.dumps([formatter(row) for row in rows]))
     fix="read cells by their value alone: no identity, no subclass of dict, no key that is only sometimes there",
 )
 def batches(subject: Subject) -> Iterator[str]:
-    """Rows out of a batch of a data set become the same conversations as the rows themselves."""
+    """Rows out of a batch of a dataset become the same conversations as the rows themselves."""
     made = _made(subject)
     from datasets import Dataset
 
