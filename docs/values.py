@@ -44,10 +44,15 @@ def takes(rule: dict[str, Any], definitions: dict[str, Any]) -> str:
 
 
 def _range(rule: dict[str, Any]) -> str:
-    low, high = rule.get("minimum"), rule.get("maximum")
-    above, below = rule.get("exclusiveMinimum"), rule.get("exclusiveMaximum")
+    names = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+    low, high, above, below = (_plain(rule.get(name)) for name in names)
     if low is not None and high is not None:
         return f", {low:,} to {high:,}"
     words = [f"at least {low:,}"] if low is not None else [f"more than {above:,}"] if above is not None else []
     words += [f"at most {high:,}"] if high is not None else [f"less than {below:,}"] if below is not None else []
     return f", {' and '.join(words)}" if words else ""
+
+
+def _plain(limit: float | None) -> float | None:
+    """Without a fraction of zero: of the limit 0 of a `float`, some releases of pydantic say 0.0."""
+    return int(limit) if limit is not None and limit == int(limit) else limit

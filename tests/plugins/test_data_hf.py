@@ -306,8 +306,9 @@ def test_broken_and_empty_repositories_are_one_line(hub: Hub, tmp_path: Path) ->
         f'cannot load the dataset "user/empty" {HUB} it holds no data files that can be read. '
         "Check its page and the revision"
     )
-    assert broken["text"] == (
-        f'cannot load the dataset "user/broken" {HUB} ValueError: Expected object or value at position 13. '
+    # Before version 3, pandas does not say where.
+    assert broken["text"].replace(" at position 13", "") == (
+        f'cannot load the dataset "user/broken" {HUB} ValueError: Expected object or value. '
         "Check the dataset's page, or download it and name a local file"
     )
 
