@@ -127,6 +127,14 @@ ARGUMENTS: dict[str, tuple[list[str], int, list[str]]] = {
     "run without a file": (['run'], 2, ["Missing argument 'CONFIG'. (`ftcore run --help` explains)"]),
     "missing file": (['check', 'nowhere.toml'], 2, ['there is no file nowhere.toml. Check the path']),
     "missing file to run": (['run', 'nowhere.toml'], 2, ['there is no file nowhere.toml. Check the path']),
+    "standard input": (['check', '-'], 2, ['there is no file -. Write a file: a run is gone on with, and started in other processes, by its name']),
+    "a device without an end": (['check', '/dev/zero'], 2, ['/dev/zero is too large for a configuration. Name a TOML file of at most 16 MiB']),
+    "a run that is nowhere": (['finish', 'nowhere'], 2, ['nowhere is no run directory. Name a run directory, such as runs/<name>']),
+    "a run with a long path": (["push", "x" * 5000], 2, ['xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx… cannot be used: File name too long. Check the path, and who may read and write there']),
+    "a model with a long path": (["ask", "x" * 5000, "Why?"], 2, ['xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx… cannot be used: File name too long. Check the path, and who may read and write there']),
+    "no number of seconds": (['finish', '.', '--timeout', 'nan'], 2, ["Invalid value for '--timeout': nan is no number (`ftcore finish --help` explains)"]),
+    "a plugin's folder that is a file": (['plugins', 'new', 'acme', '--kind', 'saver', '--into', 'data.jsonl'], 2, ['data.jsonl is a file. Choose a folder with --into']),
+    "a plugin named like a section": (['plugins', 'new', 'run', '--kind', 'saver'], 2, ['a plugin cannot be named "run": the name means something else in a configuration. Choose another, like my-run']),
     "a folder": (['check', '.'], 2, ['. is a folder. Name the configuration file in it']),
     "a file as a folder": (['check', 'data.jsonl/x'], 2, ['data.jsonl/x cannot be read: Not a directory']),
     "an empty path": (['check', ''], 2, ['. is a folder. Name the configuration file in it']),
@@ -258,7 +266,8 @@ def test_broken_data_stop_the_run_before_the_model_is_loaded(ftcore: Any, folder
         f'training_data_id = "{name}"\n{more}'
     )
     outcome = ftcore("run", "config.toml", "--set", "run.name=r")
-    assert outcome.errors == expected([message], folder)
+    errors = [line for line in outcome.errors if not line.startswith("warning: ")]  # rows that are alike, some of them
+    assert errors == expected([message], folder)
     assert outcome.code == 4
     assert json.loads(Path("runs/r/manifest.json").read_text(encoding="utf-8"))["status"] == "failed"
 
@@ -282,3 +291,38 @@ def make_model_without_weights(folder: Path) -> None:
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "pad_token": "<pad>"}
     (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": template}), encoding="utf-8")
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}), encoding="utf-8")
+
+
+MANIFESTS: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "its manifest.json is damaged, or another program's"),
+    "no JSON": (b"status: finished", "its manifest.json is damaged, or another program's"),
+    "a list": (b"[]", "its manifest.json is damaged, or another program's"),
+    "of a browser": (b'{"name": "x", "manifest_version": 3}', "its manifest.json is damaged, or another program's"),
+    "not UTF-8": (b"\xff\xfe", "its manifest.json is damaged, or another program's"),
+}
+
+
+@pytest.mark.parametrize("command", ["merge", "finish", "push", "report"])
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_a_folder_that_only_looks_like_a_run(ftcore: Any, command: str, case: str) -> None:
+    content, why = MANIFESTS[case]
+    Path("old").mkdir()
+    write(GOOD, "old/config.toml")
+    write(content, "old/manifest.json")
+    outcome = ftcore(command, "old")
+    assert outcome.errors == [f"error: old is no run directory: {why}. Name a run directory, such as runs/<name>"]
+    assert outcome.code == 2
+
+
+@pytest.mark.parametrize(
+    ("in_the_way", "command"), [(".run.lock", "finish"), ("run.log", "finish"), ("run.log", "report")]
+)
+def test_a_run_that_cannot_be_written_to(ftcore: Any, in_the_way: str, command: str) -> None:
+    Path("old", in_the_way).mkdir(parents=True)  # no right to write says the same, and holds for root too
+    write(GOOD, "old/config.toml")
+    write('{"started_at": "2026-11-23T12:00:00+00:00", "stages": []}', "old/manifest.json")
+    outcome = ftcore(command, "old")
+    (line,) = outcome.errors
+    assert line.startswith("error: the run old cannot be gone on with: ")
+    assert line.endswith(f"{in_the_way}: Is a directory. Make it writable, or copy it to where it is")
+    assert outcome.code == 9

@@ -106,3 +106,14 @@ def test_the_folder_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatc
     assert cache.cache_folder() == tmp_path / "ftcore"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache.cache_folder() == Path("~/.cache/ftcore").expanduser()
+
+
+@pytest.mark.parametrize("arguments", [("cache",), ("cache", "prune")])
+def test_a_file_is_no_cache(
+    ftcore: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FTCORE_CACHE", str(tmp_path / "file"))
+    outcome = ftcore(*arguments)
+    assert outcome.errors == [f"error: the cache {tmp_path / 'file'} is no folder. Name another one in FTCORE_CACHE"]
+    assert outcome.code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ftcore import __version__, errors
+from ftcore import __version__, errors, quiet
 from ftcore.cli import main as cli_main
 from ftcore.errors import EXIT_CODES, FtcoreError
 
@@ -88,6 +89,20 @@ def test_errors_end_with_their_code_and_one_line(
     assert (outcome.code, outcome.errors) == (code, ["error: what now: why. Do"])
 
 
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("a library says so.", "it is so: a library says so. Mend it"),
+        ("it is in ..", "it is so: it is in ... Mend it"),
+        ("it is in .", "it is so: it is in .. Mend it"),
+        ("it is in runs/.", "it is so: it is in runs/.. Mend it"),
+        ("", "it is so. Mend it"),
+    ],
+)
+def test_a_message_has_one_full_stop_between_its_parts(why: str, told: str) -> None:
+    assert str(FtcoreError("it is so", why=why, fix="Mend it")) == told
+
+
 def test_a_bug_keeps_its_traceback_and_ends_with_1(install: Any) -> None:
     source = (
         "from ftcore import hookimpl\n@hookimpl\ndef ftcore_register_commands(cli):\n"
@@ -120,6 +135,84 @@ def test_a_reader_that_went_away_is_no_error() -> None:
     command = f"{sys.executable} -m ftcore schema | head -c 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr, done.returncode) == ("{", "", 0)
+
+
+def test_a_reader_that_has_had_enough_of_many_lines_is_no_error() -> None:
+    done = by_shell("ftcore plugins | head -n 1")
+    assert (done.stdout[:4], done.stderr, done.returncode) == ("NAME", "", 0)
+
+
+def by_shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command.replace("ftcore", f"{sys.executable} -m ftcore")],
+        env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    done = by_shell("ftcore schema > /dev/full")
+    assert done.stderr == "error: the output cannot be written: No space left on device. Make room\n"
+    assert done.returncode == 9
+
+
+def test_a_terminal_that_does_not_know_a_character_gets_another() -> None:
+    Path("質.toml").write_text(CONFIG, encoding="utf-8")
+    done = by_shell("ftcore check 質.toml", PYTHONIOENCODING="latin-1:strict", PYTHONUTF8="1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("\\u8cea.toml is valid: ")
+
+
+def test_a_path_that_may_not_be_read_is_no_bug(ftcore: Any, install: Any) -> None:
+    source = (
+        "from ftcore import hookimpl\n@hookimpl\ndef ftcore_register_commands(cli):\n"
+        "    @cli.command()\n    def closed():\n        raise PermissionError(13, 'Permission denied', 'a/b')\n"
+    )
+    install("acme", {"acme_closed": source}, {"acme": "acme_closed"})
+    outcome = ftcore("closed")
+    assert (outcome.code, outcome.errors) == (
+        2,
+        ["error: a/b cannot be used: Permission denied. Check the path, and who may read and write there"],
+    )
+
+
+def test_a_wrong_variable_is_named(ftcore: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTCORE_TRACE", "perhaps")
+    outcome = ftcore("check", "config.toml")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: Invalid value for '--trace' (env var: 'FTCORE_TRACE'): 'perhaps' is not")
+
+
+def test_an_outage_of_the_hub_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    http = pytest.importorskip("huggingface_hub.utils._http")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(quiet, "_OUTAGES", quiet.HubOutages())
+    logger = logging.getLogger("huggingface_hub.utils._http")
+    monkeypatch.setattr(logger, "filters", [])
+    quiet.tell_of_outages_once()
+    quiet.tell_of_outages_once()
+    for _ in range(2):
+        with pytest.raises(Exception, match="refused"):
+            http.http_backoff("GET", "http://127.0.0.1:9/x", max_retries=2, base_wait_time=0)
+    assert logger.filter(logger.makeRecord(logger.name, 30, "", 0, "something else", (), None))
+    assert capsys.readouterr().err == (
+        "warning: the Hugging Face Hub does not answer ([Errno 111] Connection refused); its client tries again, half a "
+        "minute for each file\n"
+    )
+
+
+def test_what_a_library_has_shown_is_not_shown_again() -> None:
+    program = (
+        "import logging\nfrom ftcore.cli import main\n"
+        "own = logging.getLogger('acme'); own.addHandler(logging.StreamHandler())\n"
+        "try:\n    main.main(['plugins', '--json'])\nexcept SystemExit:\n    pass\n"
+        "logging.getLogger('acme.part').warning('told once')\nlogging.getLogger('other').warning('told too')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == "told once\nwarning: told too\n"
 
 
 def test_the_module_is_the_command() -> None:

@@ -177,14 +177,15 @@ def test_the_environment_disables_plugins(
 ) -> None:
     install("acme-a", {"acme_dis": "1 / 0"}, {"acme": "acme_dis"})
     install("acme-b", {"acme_dis2": "1 / 0"}, {"acme": "acme_dis2"})
-    monkeypatch.setenv("FTCORE_DISABLE", " acme, wandb ,nobody,")
+    monkeypatch.setenv("FTCORE_DISABLE", " acme, wandb ,nobody,mlfow,")
     with caplog.at_level(logging.WARNING):
         plugins = discover()
     assert (record_of(plugins).state, record_of(plugins).reason) == ("disabled", "named in FTCORE_DISABLE")
     assert record_of(plugins, "wandb").state == "disabled"
     assert "wandb" not in plugins.serving("reporter")
     assert [entry.getMessage() for entry in caplog.records] == [
-        "FTCORE_DISABLE names 'nobody', which is no installed plugin"
+        "FTCORE_DISABLE names 'mlfow', which is no installed plugin. Did you mean 'mlflow'?",
+        "FTCORE_DISABLE names 'nobody', which is no installed plugin. `ftcore plugins` lists them",
     ]
     assert discover(disabled=["hub"]).get("hub").state == "disabled"  # type: ignore[union-attr]
 

@@ -27,12 +27,17 @@ class FtcoreError(Exception):
         super().__init__(what, why, fix)
 
     def __str__(self) -> str:
-        because = f": {self.why}" if self.why else ""
-        remedy = f". {self.fix}" if self.fix else ""
-        return " ".join(f"{self.what}{because}{remedy}".split())
+        told = f"{self.what}: {self.why}" if self.why else self.what
+        if self.fix:  # what a library says has a full stop already
+            told = f"{told if _ends_open(told) else told[:-1]}. {self.fix}"
+        return " ".join(told.split())
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.why, self.fix)
+
+
+def _ends_open(text: str) -> bool:
+    return not text.endswith(".") or text.endswith((" .", "/.", ".."))  # the folder here, or an omission
 
 
 def _rebuild(kind: type[FtcoreError], what: str, why: str, fix: str) -> FtcoreError:

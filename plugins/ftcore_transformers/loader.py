@@ -90,11 +90,13 @@ class TransformersLoader:
         return model.train()
 
     def _load(self, kind: Any, **options: Any) -> Any:
+        from safetensors import SafetensorError
+
         try:
             return kind.from_pretrained(
                 self._name, trust_remote_code=self._model.trust_remote_code, **self._extra, **options
             )
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
             raise _explained(self._name, self._model, error) from error
 
     def _say(self, model: Any, quantization: str | None, attention: str) -> None:

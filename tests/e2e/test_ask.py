@@ -57,6 +57,27 @@ def test_a_trained_model_answers_what_it_was_taught(
     assert asked.out.strip() == _ANSWER
     assert [line for line in asked.err.splitlines() if "ftcore_answering" in line and "sft (ftcore)" in line]
 
+    model = tmp_path / "runs" / "taught" / "model"
+    for weights in model.glob("*.safetensors"):
+        weights.write_bytes(b"x" * 100)
+    assert ftcore("ask", str(model), "How many?") == 5
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert error.startswith(f"error: the model in {model} cannot be loaded: SafetensorError: ")
+    assert error.endswith("Copy the folder again: the files are damaged, or the base model is not there")
+    (model / "tokenizer.json").unlink()
+    assert ftcore("ask", str(model), "How many?") == 5
+    assert capsys.readouterr().err.endswith(
+        f"error: the model in {model} cannot be loaded: it has no tokenizer.json. Copy the folder again\n"
+    )
+    if not full:
+        settings = json.loads((model / "adapter_config.json").read_text(encoding="utf-8"))
+        settings["base_model_name_or_path"] = "/nowhere/model"
+        (model / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+        assert ftcore("ask", str(model), "How many?") == 5
+        assert capsys.readouterr().err.endswith(
+            "cannot be loaded: its base model /nowhere/model is not there. Put it back there\n"
+        )
+
 
 def test_a_folder_without_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ftcore("ask", str(tmp_path), "How many?") == 5

@@ -211,10 +211,13 @@ def test_what_a_merge_needs(trained: Path, tmp_path: Path, job: Any, ftcore: Any
     missing = ftcore("merge", str(trained), "--base", "/no/such/model")
     assert missing.code == 7
     assert "there are no weights to merge into at /no/such/model" in missing.errors[-1]
+    unread = ftcore("merge", str(trained), "--data", "nowhere.jsonl")
+    assert (unread.code, unread.errors[-1].partition(":")[2][:32]) == (4, ' there is no file or folder "now')
     shutil.rmtree(trained / "model")
     gone = ftcore("merge", str(trained))
     assert gone.code == 5
     assert f"there is no adapter in {trained / 'model'}" in gone.errors[-1]
+    assert gone.errors[-1].endswith("It was saved before: copy it back to where it was, or train again")
     full, _ = job("full", ["local", "merged"], full_finetuning=True)
     assert full.code == 2
     assert "there is no adapter to merge" in full.err

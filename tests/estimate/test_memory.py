@@ -136,6 +136,8 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"the configuration of the model .* cannot be read"):
         estimated(tmp_path / "empty")
+    with pytest.raises(ModelError, match=r"there is no model folder \./nowhere\. Check base_model_id"):
+        estimated("./nowhere")
 
 
 def write(folder: Path, model: Path | str, *lines: str) -> Path:

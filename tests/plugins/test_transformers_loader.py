@@ -277,6 +277,15 @@ def test_missing_weights_are_refused_rather_than_random(tiny: Path, tmp_path: Pa
     assert refused.value.why == "1 tensors are missing and would be random, e.g. model.layers.1.mlp.up_proj.weight"
 
 
+def test_damaged_weights_are_the_models_fault(tiny: Path, tmp_path: Path, tracked_run: TrackedRun) -> None:
+    shutil.copytree(tiny, tmp_path / "damaged")
+    (tmp_path / "damaged" / "model.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(
+        ModelError, match=r'the model ".*damaged" cannot be loaded: .* The folder needs config.json, the weights'
+    ):
+        loader_of(tracked_run, tmp_path / "damaged").model()
+
+
 def test_an_adapter_is_no_base_model(tiny: Path, tmp_path: Path, tracked_run: TrackedRun) -> None:
     loader_of(tracked_run, tiny).model().save_pretrained(str(tmp_path / "adapter"))
     with pytest.raises(ModelError, match="is an adapter, not a model"):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ftcore.cache import Entry
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -32,10 +34,16 @@ def cache(context: click.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from ftcore.cache import cache_folder, entries
+    from ftcore.cache import entries
+    from ftcore.errors import ConfigError
 
-    found = entries()
-    click.echo(f"{cache_folder()}: {_summary(found)}")
+    folder = _folder()
+    try:
+        found = entries()
+    except OSError as error:
+        why = f"{error.filename or folder}: {error.strerror or error}"
+        raise ConfigError("the cache cannot be read", why=why, fix="Name another folder in FTCORE_CACHE") from error
+    click.echo(f"{folder}: {_summary(found)}")
     for entry in found:
         click.echo(_line(entry))
 
@@ -48,17 +56,28 @@ def cache(context: click.Context) -> None:
 def prune(older_than: float, everything: bool) -> None:
     """Remove what was not used for a while."""
     from ftcore import cache as caches
-    from ftcore.errors import FtcoreError
+    from ftcore.errors import DiskError
 
+    _folder()
     try:
         removed = caches.prune(0 if everything else older_than)
     except OSError as error:
-        raise FtcoreError(
+        raise DiskError(
             "the cache cannot be pruned", why=f"{error.filename}: {error.strerror}", fix="Change its permissions"
         ) from error
     for entry in removed:
         click.echo(_line(entry))
     click.echo(f"removed {_summary(removed)}")
+
+
+def _folder() -> Path:
+    from ftcore.cache import cache_folder
+    from ftcore.errors import ConfigError
+
+    folder = cache_folder()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"the cache {folder} is no folder", fix="Name another one in FTCORE_CACHE")
+    return folder
 
 
 def _summary(found: list[Entry]) -> str:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from ftcore.cli.options import run_argument, set_option
+from ftcore.cli.options import Seconds, run_argument, set_option
 from ftcore.cli.tracing import discover, trace_option
 
 
 @click.command()
 @run_argument
-@click.option("--timeout", default=300.0, show_default=True, type=click.FloatRange(min=0), help="Seconds for trackers.")
+@click.option("--timeout", default=300.0, show_default=True, type=Seconds(), help="Seconds for trackers.")
 @set_option
 @trace_option
 def finish(folder: Path, timeout: float, overrides: tuple[str, ...]) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
+import os
 import sys
-from typing import Any, NoReturn
+from contextlib import suppress
+from typing import Any, NoReturn, TextIO
 
 import click
 
-from ftcore import telemetry
-from ftcore.errors import EXIT_CODES, FtcoreError
+from ftcore import quiet, telemetry
+from ftcore.errors import EXIT_CODES, ConfigError, DiskError, FtcoreError
 
 COMMANDS = {
     "run": "Fine-tune a model as a configuration says.",
@@ -31,8 +34,18 @@ COMMANDS = {
 """The core's commands; each is the function of its name in the module of its name."""
 
 
+class _ReaderGone(Exception):
+    """Whoever read what a command prints, like `head`, has had enough."""
+
+
 class LazyGroup(click.Group):
     """Imports a command when it is asked for; plugins are only loaded for a command that ftcore does not have."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderGone from error  # click would take it for a failure
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS, *sorted(self.commands)]
@@ -88,13 +101,27 @@ def _epilog() -> str:
 @click.version_option(package_name="ftcore", prog_name="ftcore")
 def cli() -> None:
     """Fine-tune language models from one configuration file; every stage is a plugin."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    shown = logging.StreamHandler()
+    shown.addFilter(quiet.Unheard())
+    shown.setFormatter(_LowerCase())
+    logging.basicConfig(level=logging.WARNING, handlers=[shown])
     logging.captureWarnings(False)
+    quiet.tell_of_outages_once()
+
+
+class _LowerCase(logging.Formatter):
+    """As ftcore's own lines begin."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {super().format(record)}"
 
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line; ends the process with a documented exit code."""
     telemetry.switch_off()
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # for terminals and pipes that do not know every character
     try:
         outcome: Any = cli.main(args=args, prog_name="ftcore", standalone_mode=False)
     except click.ClickException as error:
@@ -108,8 +135,8 @@ def main(args: list[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted")
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except (_ReaderGone, BrokenPipeError):
+        _silence(sys.stdout)
         sys.exit(0)
     except FtcoreError as error:
         from ftcore.secrets import mask
@@ -117,15 +144,52 @@ def main(args: list[str] | None = None) -> NoReturn:
         for line in str(error).splitlines():
             _fail(mask(line))
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _OF_THE_SYSTEM:
+            _show_bug(error)
+        _fail(_told(error))
+        _silence(sys.stdout)  # if it was that: what is left for it would be tried once more at the end
+        sys.exit(_OF_THE_SYSTEM[error.errno])
     except Exception as error:
-        # A bug keeps its traceback; what stands in it may have come from the environment.
-        from traceback import format_exception
-
-        from ftcore.secrets import mask
-
-        click.echo(mask("".join(format_exception(error))), err=True, nl=False)
-        sys.exit(1)
+        _show_bug(error)
     sys.exit(outcome if isinstance(outcome, int) else 0)
+
+
+_OF_THE_SYSTEM = {
+    errno.ENOSPC: DiskError.exit_code,
+    errno.EDQUOT: DiskError.exit_code,
+    errno.EROFS: DiskError.exit_code,
+    errno.EACCES: ConfigError.exit_code,
+    errno.EPERM: ConfigError.exit_code,
+    errno.ENAMETOOLONG: ConfigError.exit_code,
+}
+"""What the system says of a path or a disk, wherever that is noticed, is no bug."""
+
+
+def _told(error: OSError) -> str:
+    from ftcore.secrets import mask
+    from ftcore.text import short
+
+    what = short(mask(str(error.filename))) if error.filename else "the output"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{what} cannot be written: {error.strerror}. Make room"
+    return f"{what} cannot be used: {error.strerror}. Check the path, and who may read and write there"
+
+
+def _silence(stream: TextIO) -> None:
+    """Let what is still to be written to a stream that takes nothing any more go nowhere, or Python complains at its end."""
+    with suppress(OSError, ValueError):  # nor has every stream a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _show_bug(error: Exception) -> NoReturn:
+    # A bug keeps its traceback; what stands in it may have come from the environment.
+    from traceback import format_exception
+
+    from ftcore.secrets import mask
+
+    click.echo(mask("".join(format_exception(error))), err=True, nl=False)
+    sys.exit(1)
 
 
 def _fail(line: str) -> None:

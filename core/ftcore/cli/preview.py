@@ -35,8 +35,6 @@ def preview(
     The model is not loaded. Colours, or marks where there is no terminal, tell which tokens are learned, only read, or
     cut off.
     """
-    import sys
-
     from rich.console import Console
 
     from ftcore.check import read
@@ -52,8 +50,6 @@ def preview(
         click.echo(f"warning: {mask(warning)}", err=True)
     if page is not None:
         html.write(found, page)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that do not know every character
     terminal.show(found, Console(), rows=page is None)
     if page is not None:
         click.echo(f"The rows are in {page}: open it in a browser.")

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from ftcore.cli.options import run_argument, set_option
+from ftcore.cli.options import Seconds, run_argument, set_option
 from ftcore.cli.tracing import discover, trace_option
 
 
 @click.command()
 @run_argument
 @click.option("--to", "names", multiple=True, metavar="NAME", help="The tracker; by default those of the run.")
-@click.option("--timeout", default=300.0, show_default=True, type=click.FloatRange(min=0), help="Seconds it may take.")
+@click.option("--timeout", default=300.0, show_default=True, type=Seconds(), help="Seconds it may take.")
 @set_option
 @trace_option
 def report(folder: Path, names: tuple[str, ...], timeout: float, overrides: tuple[str, ...]) -> None:

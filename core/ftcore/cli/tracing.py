@@ -26,9 +26,10 @@ trace_option = click.option(
     "--trace",
     is_flag=True,
     envvar="FTCORE_TRACE",
+    show_envvar=True,
     expose_value=False,
     callback=_note,
-    help="Tell of each call to a plugin, and of the time it took; FTCORE_TRACE=1 does the same.",
+    help="Tell of each call to a plugin, and of the time it took.",
 )
 
 

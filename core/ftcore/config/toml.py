@@ -78,11 +78,15 @@ def parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > _LARGEST:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)  # not by the file's size: a device has none, and no end
+        if len(content) > _LARGEST:
             raise ConfigError(f"{path} is too large for a configuration", fix="Name a TOML file of at most 16 MiB")
-        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")  # Windows' editors write that mark
+        return content.decode("utf-8").removeprefix("\ufeff")  # Windows' editors write that mark
     except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}", fix="Check the path") from None
+        standard_input = "Write a file: a run is gone on with, and started in other processes, by its name"
+        fix = standard_input if str(path) == "-" else "Check the path"
+        raise ConfigError(f"there is no file {path}", fix=fix) from None
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder", fix="Name the configuration file in it") from None
     except OSError as error:

@@ -40,6 +40,8 @@ def read_config(source: str, settings: ModelSettings) -> Any:
 
     path = Path(source).expanduser()
     where, options = source, {}
+    if source.startswith((".", "/", "~")) and not path.exists():
+        raise ModelError(f"there is no model folder {source}", fix="Check base_model_id")
     if path.suffix.lower() == ".gguf":
         where, options = str(path.parent), {"gguf_file": path.name}
     elif path.exists():

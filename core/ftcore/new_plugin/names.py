@@ -52,7 +52,7 @@ def chosen(name: str) -> Names:
     """
     if why := _unusable(name):
         better = _better(name)
-        fix = f"Did you mean {better}?" if better else _FIX
+        fix = f"Did you mean {better}?" if better else f"Choose another, like my-{name}" if _means_else(name) else _FIX
         raise ConfigError(f'a plugin cannot be named "{short(name)}"', why=why, fix=fix)
     names = Names(name)
     if why := _taken(names):
@@ -61,7 +61,7 @@ def chosen(name: str) -> Names:
 
 
 def _unusable(name: str) -> str:
-    if name in discovery.RESERVED | CORE_SECTIONS.keys():
+    if _means_else(name):
         return "the name means something else in a configuration"
     if not 2 <= len(name) <= LONGEST:
         return f"the prefix of an id has 2 to {LONGEST} characters"
@@ -70,6 +70,10 @@ def _unusable(name: str) -> str:
     if not _NAME.fullmatch(name):
         return "it would not do as the name of a section, of a package and of a Python module"
     return ""
+
+
+def _means_else(name: str) -> bool:
+    return name in discovery.RESERVED | CORE_SECTIONS.keys()
 
 
 def _better(name: str) -> str:

@@ -94,6 +94,8 @@ def write(plugin: NewPlugin, folder: Path) -> list[Path]:
         ConfigError: one of the files is there already, or cannot be written.
     """
     files = plugin.files()
+    if folder.is_file():
+        raise ConfigError(f"{folder} is a file", fix="Choose a folder with --into")
     if there := [str(path) for path in _in_the_way(folder, files)]:
         raise ConfigError(
             f"{folder} has {', '.join(there[:3])}{' and others' if len(there) > 3 else ''} already",
@@ -115,9 +117,7 @@ def write(plugin: NewPlugin, folder: Path) -> list[Path]:
 
 
 def _in_the_way(folder: Path, files: dict[Path, str]) -> Iterator[Path]:
-    """The files that are there, and files that stand where a folder has to be."""
-    if folder.exists() and not folder.is_dir():
-        yield Path()
+    """The files that are there."""
     for path in files:
         if (folder / path).exists() or (folder / path).is_symlink():
             yield path

@@ -21,6 +21,7 @@ from ftcore import hookspecs
 from ftcore.hookspecs import PROJECT
 from ftcore.plugins.deprecation import noticed
 from ftcore.plugins.importers import SLOW, Cost, on_behalf_of
+from ftcore.text import duration
 
 if TYPE_CHECKING:
     from ftcore.settings.base import Section
@@ -105,7 +106,7 @@ class PluginRecord:
         what = "import" if self.import_seconds > self.settings_seconds else "answer ftcore_settings"
         heavy = f" ({', '.join(self.heavy)} among it)" if self.heavy else ""
         return (
-            f"{self} takes {seconds:.2f} s to {what}{heavy}, and every command that reads a configuration waits for it. "
+            f"{self} takes {duration(seconds)} to {what}{heavy}, and every command that reads a configuration waits for it. "
             "Import what takes long inside the functions that need it"
         )
 

@@ -198,7 +198,9 @@ def discover(disabled: Iterable[str] | None = None) -> Plugins:
         else:
             records[record.name] = discovery.load(entry_point, record, manager)
     for name in sorted(left_out - records.keys()):
-        log.warning("%s names '%s', which is no installed plugin", DISABLE_VARIABLE, name)
+        close = get_close_matches(name, records, n=1)
+        fix = f"Did you mean '{close[0]}'?" if close else "`ftcore plugins` lists them"
+        log.warning("%s names '%s', which is no installed plugin. %s", DISABLE_VARIABLE, name, fix)
     return Plugins(records.values(), manager)
 
 

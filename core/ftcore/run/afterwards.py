@@ -14,6 +14,7 @@ from ftcore.reporting.replay import not_taken, replay
 from ftcore.run import finishing, pipeline, training
 from ftcore.run.interrupt import stop_on_signal
 from ftcore.run.kept import KeptModel, kept_model
+from ftcore.run.merging import finish_or_copy
 from ftcore.run.reopen import Reopened, require_secrets
 from ftcore.run.steps import Steps, Work
 
@@ -70,7 +71,7 @@ def push(run: Reopened) -> None:
     active = run.active
     trained = kept_model(active, run.config.fine_tuner.base_model_id)
     if trained is None:
-        raise SaveError(f"there is no trained model in {active.dir}", fix=f"Type ftcore finish {active.dir}")
+        raise SaveError(f"there is no trained model in {active.dir}", fix=finish_or_copy(active))
     require_secrets(run.config, [HUB])
     have_saved = [step.removeprefix("save:") for step in active.facts.get("progress", {}) if step.startswith("save:")]
     savers = [*(name for name in have_saved if name != HUB), HUB]

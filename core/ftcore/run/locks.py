@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from ftcore.errors import ConfigError
+from ftcore.errors import ConfigError, DiskError
 
 Part = Literal["run", "job"]
 """The command that started or resumed the run, and the process that trains: a launcher may start it elsewhere."""
@@ -22,10 +22,14 @@ class Lock:
 
     Raises:
         ConfigError: another process has it.
+        DiskError: the directory cannot be written to.
     """
 
     def __init__(self, folder: Path, part: Part = "run") -> None:
-        self._file = (folder / f".{part}.lock").open("a+", encoding="utf-8")
+        try:
+            self._file = (folder / f".{part}.lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise unwritable(folder, error) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -50,6 +54,15 @@ class Lock:
     def _holder(self) -> str:
         self._file.seek(0)
         return self._file.read(200).strip()
+
+
+def unwritable(folder: Path, error: OSError) -> DiskError:
+    """The error for a run directory that cannot be written to."""
+    return DiskError(
+        f"the run {folder} cannot be gone on with",
+        why=f"{error.filename or folder}: {error.strerror or error}",
+        fix="Make it writable, or copy it to where it is",
+    )
 
 
 @contextmanager

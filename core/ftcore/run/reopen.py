@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcore.config import Config, load
-from ftcore.errors import ConfigError
+from ftcore.errors import ConfigError, FtcoreError
 from ftcore.plugins import Plugins
 from ftcore.plugins.selection import Choice
 from ftcore.run import runs
@@ -53,7 +53,13 @@ def reopen(folder: Path, plugins: Plugins, overrides: Sequence[str] = (), *, exc
         folders = {where: Path(folder) for where, folder in facts.get("config_folders", {}).items()}
         config = replace(config, path=Path(facts["config_dir"]) / facts["config_file"], folders=folders)
     selected = [Choice(**choice) for choice in facts.get("stages", ())]
-    active = runs.enter(config, folder, Lock(folder) if exclusively else None)
+    lock = Lock(folder) if exclusively else None
+    try:
+        active = runs.enter(config, folder, lock)
+    except FtcoreError:
+        if lock is not None:
+            lock.release()
+        raise
     active.keep(plugins.trace)
     return Reopened(active, config, plugins, Stages(config, plugins, selected))
 

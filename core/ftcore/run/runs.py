@@ -33,7 +33,7 @@ from ftcore.plugins import Plugins, importers
 from ftcore.plugins.selection import Choice
 from ftcore.run import manifest
 from ftcore.run.console import Console
-from ftcore.run.locks import Lock
+from ftcore.run.locks import Lock, unwritable
 from ftcore.secrets import mask, masked
 
 if TYPE_CHECKING:
@@ -235,9 +235,16 @@ def facts(folder: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         datetime.fromisoformat(found["started_at"])
-        return found
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{folder} is no run directory", why=f"its manifest cannot be read: {error}") from error
+    except OSError as error:
+        why = f"its manifest.json cannot be read: {error.strerror or error}"
+        raise ConfigError(f"{folder} is no run directory", why=why, fix=_NAME_ONE) from error
+    except (ValueError, KeyError, TypeError) as error:
+        why = "its manifest.json is damaged, or another program's"
+        raise ConfigError(f"{folder} is no run directory", why=why, fix=_NAME_ONE) from error
+    return found
+
+
+_NAME_ONE = "Name a run directory, such as runs/<name>"
 
 
 def effective(config: Config) -> dict[str, Any]:
@@ -297,7 +304,10 @@ def _toml_values(values: dict[str, Any]) -> dict[str, Any]:
 
 def _log_file(path: Path) -> logging.Logger:
     logger = logging.Logger(f"ftcore.run.{path.parent.name}")  # not in the global tree: two runs never share it
-    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
+    try:
+        handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
     handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     return logger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,26 @@ def load(run: Path) -> tuple[Any, Any]:
         raise ModelError(
             "the model cannot be loaded", why=str(error), fix="Run: pip install 'ftcore[train]'"
         ) from error
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"the model in {folder} cannot be loaded", why=str(error)[:300], fix="Is its base model still there?"
-        ) from error
+    except Exception as error:  # libraries have errors of their own for damaged files
+        raise _unloadable(folder, error) from error
     return model.eval(), tokenizer
+
+
+def _unloadable(folder: Path, error: Exception) -> ModelError:
+    what = f"the model in {folder} cannot be loaded"
+    base = _base_of(folder)
+    if base.startswith(("/", ".", "~")) and not Path(base).expanduser().exists():
+        return ModelError(what, why=f"its base model {base} is not there", fix="Put it back there")
+    missing = [name for name in ("tokenizer.json", "tokenizer_config.json") if not (folder / name).exists()]
+    why = f"it has no {missing[0]}" if missing else f"{type(error).__name__}: {error}"[:300]
+    lost = "the files are damaged, or the base model is not there"
+    return ModelError(what, why=why, fix=f"Copy the folder again: {lost}" if not missing else "Copy the folder again")
+
+
+def _base_of(folder: Path) -> str:
+    """What an adapter was trained on; "" of a whole model, or where that cannot be read."""
+    try:
+        base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return base if isinstance(base, str) else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ftcore.cli.options import Seconds
 from ftcore.cli.plugins.list import show
 from ftcore.cli.plugins.new import new
 from ftcore.cli.plugins.why import why
@@ -11,7 +12,7 @@ from ftcore.cli.plugins.why import why
 
 @click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-@click.option("--slow", type=click.FloatRange(min=0), metavar="SECONDS", help="Warn of longer imports.  [default: 0.2]")
+@click.option("--slow", type=Seconds(), metavar="SECONDS", help="Warn of longer imports.  [default: 0.2]")
 @click.pass_context
 def plugins(ctx: click.Context, slow: float | None, as_json: bool) -> None:
     """List every plugin: name, package, version, how long its import took, what it serves, and why a broken one is broken."""
