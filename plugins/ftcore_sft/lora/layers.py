@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -125,25 +125,26 @@ def _is_wanted(layer: Any, shared: _Shared) -> bool:
 
 
 def _active(layer: Any) -> list[str]:
-    known = layer.lora_A
+    known = layer._modules["lora_A"]
     return [name for name in layer.active_adapters if name in known]
 
 
 def _forward(self: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
     """In place of the forward of PEFT's LoRA layers."""
     shared: _Shared = self.__dict__[_MARK]
-    base = self.base_layer
+    base = self._modules["base_layer"]
     names = () if args or kwargs or self.disable_adapters or self.merged else _active(self)
     dtype = weights.computing_type(base, inputs)
     if not names or not _suits(base, inputs, dtype, shared):
         return type(self).forward(self, inputs, *args, **kwargs)
     weight = weights.matrix(base)
-    if reason := _passing_obstacle(self, base, names, weight):
+    adapters = _adapters(self, names)
+    if reason := _passing_obstacle(self, base, adapters, weight):
         if reason not in shared.said:
             shared.said.add(reason)
             shared.say(f"LoRA layers are left to PEFT: {reason}")
         return type(self).forward(self, inputs)
-    return _computed(self, inputs, names, weight, base.bias, dtype)
+    return _computed(self, inputs, adapters, weight, weights.own(base, "bias"), dtype)
 
 
 def _suits(base: Any, inputs: Any, dtype: Any, shared: _Shared) -> bool:
@@ -158,40 +159,59 @@ def _autocasts(inputs: Any) -> bool:
     return bool(torch.is_autocast_enabled(inputs.device.type))
 
 
-def _passing_obstacle(layer: Any, base: Any, names: list[str], weight: Any) -> str:
+class _Adapter(NamedTuple):
+    """An active adapter of a layer: two modules and their weights, [rank, inputs] and [outputs, rank]."""
+
+    name: str
+    down: Any
+    up: Any
+    down_weight: Any
+    up_weight: Any
+
+
+def _adapters(layer: Any, names: list[str]) -> list[_Adapter]:
+    downs, ups = layer._modules["lora_A"], layer._modules["lora_B"]
+    return [_adapter(name, downs[name], ups[name]) for name in names]
+
+
+def _adapter(name: str, down: Any, up: Any) -> _Adapter:
+    return _Adapter(name, down, up, weights.own(down), weights.own(up))
+
+
+def _passing_obstacle(layer: Any, base: Any, adapters: list[_Adapter], weight: Any) -> str:
     """What can come up after `install`: other adapters, hooks, weights that were cut in pieces."""
     if weight is None:
         return "their weights were cut into shards or packed"
     if callable(weight) and torch.compiler.is_compiling():
         return "quantized weights are not compiled"
-    if layer.lora_variant and any(name in layer.lora_variant for name in names):
+    if layer.lora_variant and any(adapter.name in layer.lora_variant for adapter in adapters):
         return "the active adapter is a variant of LoRA"
-    if base.weight.requires_grad:
+    if weights.own(base).requires_grad:
         return "their weights are trained too"
     if base._forward_hooks or base._forward_pre_hooks:
         return "their base layers have hooks"
-    downs, ups = layer.lora_A, layer.lora_B
-    for name in names:
-        for part in (downs[name], ups[name]):
-            if type(part) is not torch.nn.Linear or type(part.weight) not in weights.ORDINARY:
+    for _, down, up, down_weight, up_weight in adapters:
+        for part, own in ((down, down_weight), (up, up_weight)):
+            if type(part) is not torch.nn.Linear or type(own) not in weights.ORDINARY:
                 return "their adapters are wrapped or cut into shards"
-            if part.weight.dim() != 2 or part._forward_hooks or part._forward_pre_hooks:
+            if own.dim() != 2 or part._forward_hooks or part._forward_pre_hooks:
                 return "their adapters have hooks or are cut into shards"
     return ""
 
 
-def _computed(layer: Any, inputs: Any, names: list[str], weight: Any, bias: Any, dtype: Any) -> Any:
+def _computed(layer: Any, inputs: Any, adapters: list[_Adapter], weight: Any, bias: Any, dtype: Any) -> Any:
     tensors: list[Any] = []
     shift = None
-    for name in names:
-        dropout, up = layer.lora_dropout[name], layer.lora_B[name]
-        drops = layer.training and type(dropout) is not torch.nn.Identity and getattr(dropout, "p", 1) > 0
-        tensors += [dropout(inputs) if drops else None, layer.lora_A[name].weight, up.weight]
-        if up.bias is not None:
-            own = up.bias.float() * layer.scaling[name]
+    scaling, dropouts = layer.scaling, layer._modules["lora_dropout"] if layer.training else {}
+    for name, _, up, down_weight, up_weight in adapters:
+        dropout: Any = dropouts[name] if dropouts else None
+        drops = dropout is not None and type(dropout) is not torch.nn.Identity and getattr(dropout, "p", 1) > 0
+        tensors += [dropout(inputs) if drops else None, down_weight, up_weight]
+        if (up_bias := weights.own(up, "bias")) is not None:
+            own = up_bias.float() * scaling[name]
             shift = own if shift is None else shift + own
-    scales = tuple(layer.scaling[name] for name in names)
-    few = inputs.numel() <= _FEW * inputs.shape[-1] and not torch.is_grad_enabled()
+    scales = tuple(scaling[adapter.name] for adapter in adapters)
+    few = not torch.is_grad_enabled() and inputs.numel() <= _FEW * inputs.shape[-1]
     compute = of_few if few else AdaptedLinear.apply
     out = compute(inputs, weight, bias, shift, dtype, scales, *tensors)
     # bitsandbytes' layers return the type that they are given.

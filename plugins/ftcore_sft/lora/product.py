@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch.nn.functional import linear
 
 
 class AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]
@@ -93,15 +94,23 @@ _FIRST = 6
 def of_few(inputs: Any, weight: Any, bias: Any, shift: Any, dtype: Any, scales: Any, *tensors: Any) -> Any:
     """As `AdaptedLinear.apply`, without gradients, for a few tokens: converting the adapters would take longer than using
     them in their own type."""
-    with _as_written(inputs.device.type):
-        flat = inputs.reshape(-1, inputs.shape[-1]).to(dtype)
-        total = shift
-        for seen, down, up, scale in zip(tensors[::3], tensors[1::3], tensors[2::3], scales, strict=True):
-            inner = (flat if seen is None else seen.reshape(flat.shape)).to(down.dtype) @ down.T
-            own = (inner @ up.T).mul_(scale)
-            total = own if total is None else total + own
-        out = _with_base(total.to(dtype), flat, weight, bias)
-    return out.view(*inputs.shape[:-1], out.shape[-1])
+    if torch.is_autocast_enabled(inputs.device.type):
+        with _as_written(inputs.device.type):
+            return of_few(inputs, weight, bias, shift, dtype, scales, *tensors)
+    flat = _cast(inputs.reshape(-1, inputs.shape[-1]), dtype)
+    total = shift
+    for seen, down, up, scale in zip(tensors[::3], tensors[1::3], tensors[2::3], scales, strict=True):
+        inner = linear(_cast(flat if seen is None else seen.reshape(flat.shape), down.dtype), down)
+        # It multiplies and scales in one go; what it could add to, a beta of 0 leaves out.
+        own = torch.addmm(up.select(1, 0), inner, up.t(), beta=0, alpha=scale)
+        total = own if total is None else total + own
+    out = _with_base(_cast(total, dtype), flat, weight, bias)
+    return out.view(*inputs.shape[:-1], -1)
+
+
+def _cast(tensor: Any, dtype: Any) -> Any:
+    """`tensor.to(dtype)`; where it has that type, asking for it takes a microsecond."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
 
 
 def _as_written(device: str) -> Any:
@@ -110,10 +119,9 @@ def _as_written(device: str) -> Any:
 
 
 def _with_base(out: Any, flat: Any, weight: Any, bias: Any) -> Any:
-    times = getattr(weight, "times", None)
-    if times is None or not flat.is_cuda or len(flat) > _FEW:
+    if torch.is_tensor(weight) or not flat.is_cuda or len(flat) > _FEW or not hasattr(weight, "times"):
         return add_product(out, flat, dense(weight, flat.dtype), bias)
-    wide = times(flat.float()).add_(out)
+    wide = weight.times(flat.float()).add_(out)
     return out.copy_(wide if bias is None else wide.add_(bias))
 
 
@@ -123,7 +131,7 @@ _FEW = 4
 
 def dense(weight: Any, dtype: Any) -> Any:
     """The weight, a tensor or a function that makes one, as a matrix of a type."""
-    return weight.to(dtype) if torch.is_tensor(weight) else weight(dtype)
+    return _cast(weight, dtype) if torch.is_tensor(weight) else weight(dtype)
 
 
 def add_product(out: Any, inputs: Any, weight: Any, bias: Any = None) -> Any:
@@ -136,7 +144,7 @@ def add_product(out: Any, inputs: Any, weight: Any, bias: Any = None) -> Any:
         bias: [outputs] or None.
     """
     if bias is None:
-        return out.addmm_(inputs, weight.T)
+        return out.addmm_(inputs, weight.t())
     if out.dtype in (torch.float32, torch.float64):
         return out.addmm_(inputs, weight.T).add_(bias)
     # A bias of 16 bits on top of `out` would round away what is in `out`, so all three meet in float32.

@@ -40,6 +40,16 @@ def obstacle(layer: Any) -> str:
     return f"they are {kind}"
 
 
+def own(module: Any, name: str = "weight") -> Any:
+    """A module's parameter, [outputs, inputs] if it is the weight; None where it has none of that name.
+
+    From the module's own table: as an attribute it is looked for in three, and a token that is generated passes hundreds
+    of layers. What is no entry of the table (a library that shards weights puts views in their place) is an attribute.
+    """
+    table = module._parameters
+    return table[name] if name in table else getattr(module, name, None)
+
+
 def computing_type(base: Any, inputs: Any) -> Any:
     """The type that the base layer computes these inputs in."""
     kind = type(base).__name__
@@ -48,12 +58,12 @@ def computing_type(base: Any, inputs: Any) -> Any:
     device = inputs.device.type
     if torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
-    return inputs.dtype if kind == "Linear8bitLt" else base.weight.dtype
+    return inputs.dtype if kind == "Linear8bitLt" else own(base).dtype
 
 
 def matrix(base: Any) -> Any:
     """The weight, [outputs, inputs]: a tensor, or a function from a type to a tensor; None where it cannot be had now."""
-    kind, weight = type(base).__name__, base.weight
+    kind, weight = type(base).__name__, own(base)
     if kind == "Linear4bit":
         state = getattr(weight, "quant_state", None)
         # Packed for a kernel of its own, it cannot be expanded any more.
