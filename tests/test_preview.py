@@ -201,7 +201,7 @@ def test_numbers_are_those_of_the_data_though_rows_are_skipped(config: Any, plug
     assert preview.statistics.skipped == 2
     assert 'row 0 of the training data: cannot be used: "answer" is empty' in printed(preview)
     assert "It cannot be used: &quot;answer&quot; is empty" in html.page(preview)
-    assert any("2 of 6 training rows cannot be used" in warning for warning in preview.warnings)
+    assert any("2 of 6 training rows cannot be used" in str(one) for one in preview.violations)
 
 
 def test_special_tokens_in_the_data_are_seen(config: Any, plugins: Any) -> None:

@@ -23,10 +23,10 @@ class FileSettings(Section):
     """Columns that are read as text whatever they hold: a number becomes its JSON text, null stays null. For labels like 0 and 1, and for columns of mixed types."""
 
     cache_dir: str | None = None
-    """Where data that are too large for memory are kept as Arrow files. Null: `ftcore` in the cache of `datasets` (`HF_DATASETS_CACHE`)."""
+    """Where data that are too large for memory are kept as Arrow files. Null: ftcore's own cache, which `ftcore cache` lists and prunes."""
 
-    memory_limit_mb: Annotated[int, Field(ge=0)] = 256
-    """Data larger than so many MiB are kept on disk and mapped into memory, not loaded."""
+    memory_limit_mb: Annotated[int, Field(ge=0)] = 32
+    """Data larger than so many MiB are kept on disk and mapped into memory, not loaded; the next run finds them there."""
 
     @field_validator("encoding")
     @classmethod

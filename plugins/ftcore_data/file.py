@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftcore import hookimpl
+from ftcore import arrow, hookimpl
 from ftcore.contracts import DataRequest
 from ftcore.errors import ConfigError, DataError
 from ftcore_data import _options, _paths
-from ftcore_data._collect import collect
 from ftcore_data._options import Options
 from ftcore_data._settings import FileSettings
 from ftcore_data._tables import tables
@@ -80,13 +79,16 @@ def _read(files: Sequence[Path], options: Options, request: DataRequest, setting
                 if left is not None and left <= 0:
                     return
 
-    dataset = collect(
-        read,
+    key = _key(files, options, settings)
+    large = options.rows is None and sum(file.stat().st_size for file in files) > settings.memory_limit_mb << 20
+    dataset = arrow.dataset(
+        read(),
         request.locator.text,
-        _key(files, options, settings),
-        cache_dir(settings.cache_dir),
-        settings.memory_limit_mb << 20,
-        expected=0 if options.rows is not None else sum(file.stat().st_size for file in files),
+        "file" if settings.cache_dir is None else Path(settings.cache_dir).expanduser().absolute(),
+        key=key,
+        memory_limit=0 if large else settings.memory_limit_mb << 20,
+        type_fix='Make it one type, or read it as text: [file] text_columns = ["{column}"]',
+        disk_fix="Make room there, or set [file] cache_dir or FTCORE_CACHE to another folder",
     )
     if not dataset.column_names:
         raise DataError(f'"{request.locator.text}" has no columns', why="its rows are all empty", fix="Check the data")
@@ -115,15 +117,6 @@ def _key(files: Sequence[Path], options: Options, settings: FileSettings) -> str
             raise DataError(f'cannot read the data file "{file}"', why=error.strerror or str(error)) from None
         parts += [str(file.resolve()), facts.st_size, facts.st_mtime_ns]
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-
-
-def cache_dir(configured: str | None) -> Path:
-    """Where large data are kept."""
-    if configured is not None:
-        return Path(configured).expanduser()
-    from datasets import config
-
-    return Path(config.HF_DATASETS_CACHE) / "ftcore"
 
 
 def _from_save_to_disk(path: Path, options: Options, request: DataRequest, settings: FileSettings) -> Dataset:

@@ -13,14 +13,12 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcore import hookimpl
+from ftcore import arrow, hookimpl
 from ftcore.contracts import DataRequest
 from ftcore.errors import DataError, FtcoreError
 from ftcore_data import _options
-from ftcore_data._collect import collect
 from ftcore_data._options import Options
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 OPTIONS = ("name", "split", "revision", "streaming", "rows")
 _STREAMED_ROWS = 1000  # of one piece
-_STREAM_MEMORY = 1 << 30  # bytes of Arrow data
+_STREAM_MEMORY = 32 << 20  # bytes of Arrow data
 
 
 @hookimpl
@@ -64,19 +62,15 @@ def _splits(builder: Any) -> list[str]:
 
 
 def _pull(builder: Any, split: str, options: Options, request: DataRequest) -> Dataset:
-    from datasets import config
-
     stream = builder.as_streaming_dataset(split=split)
     if options.rows is not None:
         stream = stream.take(options.rows)
 
-    def read() -> Iterator[pa.Table]:
-        yield from stream.with_format("arrow").iter(batch_size=_STREAMED_ROWS)
-
+    pieces: Iterator[pa.Table] = stream.with_format("arrow").iter(batch_size=_STREAMED_ROWS)
     # The commit is in the builder's hash, so a stream kept on disk is found again only while the Hub has the same.
     facts = (request.locator.path, builder.cache_dir, builder.hash, split, options.rows)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
-    return collect(read, request.locator.text, key, Path(config.HF_DATASETS_CACHE) / "ftcore", _STREAM_MEMORY)
+    return arrow.dataset(pieces, request.locator.text, "hf", key=key, memory_limit=_STREAM_MEMORY)
 
 
 @contextmanager

@@ -24,8 +24,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from ftcore import __version__, cache, files
+from ftcore import __version__, arrow, cache, files
+from ftcore.errors import DataError
 from ftcore.fingerprint import fingerprint
+from ftcore_sft import packing
 from ftcore_sft.prepare import Recipe, Tally, prepare
 
 if TYPE_CHECKING:
@@ -90,6 +92,25 @@ def _locked(file: IO[str], path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def packed(examples: Dataset, capacity: int, source: str = "") -> Dataset:
+    """Prepared data with packed rows, on disk beside the prepared ones where those are.
+
+    Args:
+        capacity: tokens in a packed sequence.
+        source: what the rows are, for `ftcore cache`.
+    """
+    if not examples.cache_files:
+        return packing.pack(examples, capacity)
+    # The folder of the prepared data is named by everything that decides them, this package's code among it.
+    prepared = Path(examples.cache_files[0]["filename"]).parent.name
+    key = hashlib.sha256(f"{prepared} {capacity}".encode()).hexdigest()[:32]
+    what = f"{source or 'data'}, packed to {capacity:,} tokens"
+    try:
+        return arrow.dataset(packing.packed(examples, capacity), what, "packed", key=key)
+    except DataError:  # a cache is a convenience: a full disk there stops nothing
+        return packing.pack(examples, capacity)
 
 
 def _about(source: str, rows: Dataset, recipe: Recipe) -> str:

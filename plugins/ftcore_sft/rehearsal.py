@@ -36,13 +36,19 @@ def rehearse(trainer: FtcoreSFTTrainer, part: Literal["training", "evaluation"])
 
 def longest_rows(lengths: Sequence[int], size: int) -> list[int]:
     """The rows that make the largest batch, if chance (or grouping by length) puts them together."""
-    return sorted(range(len(lengths)), key=lambda row: -lengths[row])[:size]
+    import numpy as np
+
+    order: list[int] = np.argsort(-np.asarray(lengths), kind="stable")[:size].tolist()
+    return order
 
 
 def longest_in_order(lengths: Sequence[int], size: int) -> list[int]:
     """The rows of the largest of the batches that are cut in the order of the data."""
-    starts = range(0, len(lengths), size)
-    start = max(starts, key=lambda start: max(lengths[start : start + size]) * len(lengths[start : start + size]))
+    import numpy as np
+
+    starts: Any = np.arange(0, len(lengths), size)
+    rows: Any = np.diff(np.append(starts, len(lengths)))
+    start = int(starts[(np.maximum.reduceat(np.asarray(lengths), starts) * rows).argmax()])
     return list(range(start, min(start + size, len(lengths))))
 
 

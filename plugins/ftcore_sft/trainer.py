@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ftcore import checkpoints
-from ftcore.contracts import Conversation, Examples, FitResult, Observer, Prepared, Rehearsed, Run
-from ftcore.errors import DataError, TrainingError
+from ftcore.contracts import BadRows, Conversation, Examples, FitResult, Observer, Prepared, Rehearsed, Run
+from ftcore.errors import TrainingError
 from ftcore.settings.audit import AuditSettings
 from ftcore.settings.logging import LoggingSettings
 from ftcore.settings.saving import SavingSettings
 from ftcore.settings.training import TrainingSettings
-from ftcore_sft.cache import cached
+from ftcore_sft import cache
 from ftcore_sft.lengths import token_counts
 from ftcore_sft.markers import Markers
-from ftcore_sft.packing import pack
 from ftcore_sft.prepare import Recipe, Tally
 from ftcore_sft.settings import SftSettings
 from ftcore_sft.verified import trained_markers
@@ -45,7 +44,7 @@ class SupervisedTrainer:
         settings: SftSettings,
     ) -> None:
         self._run, self._training, self._logging, self._saving = run, training, logging, saving
-        self._audit, self._settings = audit, settings
+        self._settings = settings  # what `audit` allows, the run judges by `Prepared.bad_rows`
         self._tokenizer: Any = None
         self._trainer: Any = None
         self._callback: Any = None
@@ -57,23 +56,24 @@ class SupervisedTrainer:
         recipe = Recipe(examples.formatter, examples.tokenizer, markers, examples.max_length)
         num_proc = examples.settings.dataset_num_proc
         data = examples.settings
-        train, tally = cached(examples.train, recipe, num_proc, data.training_data_id)
-        self._judge_rows(tally, "training")
+        train, tally = cache.cached(examples.train, recipe, num_proc, data.training_data_id)
+        bad = self._bad_rows(tally, "training")
         facts: dict[str, int | float | str] = dict(tally.counts())
         validation = None
         if examples.validation is not None:
-            validation, found = cached(examples.validation, recipe, num_proc, data.validation_data_id or "")
-            self._judge_rows(found, "validation")
+            validation, found = cache.cached(examples.validation, recipe, num_proc, data.validation_data_id or "")
+            bad += self._bad_rows(found, "validation")
         if markers is not None:
             facts |= {"question_part": markers.question, "answer_part": markers.answer}
-        if self._training.packing:
-            packed = pack(train, examples.max_length)
-            filled = sum(token_counts(packed)) / (len(packed) * examples.max_length)
+        sample = self._sample(examples)
+        if self._training.packing and len(train):
+            packed = cache.packed(train, examples.max_length, data.training_data_id)
+            filled = int(token_counts(packed).sum()) / (len(packed) * examples.max_length)
             facts |= {"packed_rows": len(packed), "packing_efficiency": round(filled, 4)}
             self._run.say(f"packing    {len(train):,} examples in {len(packed):,} rows, {filled:.1%} full")
             order = partial(self._order, packed)
-            return Prepared(packed, validation, self._sample(examples), facts, examples=train, order=order)
-        return Prepared(train, validation, self._sample(examples), facts, order=partial(self._order, train))
+            return Prepared(packed, validation, sample, facts, examples=train, order=order, bad_rows=bad)
+        return Prepared(train, validation, sample, facts, order=partial(self._order, train), bad_rows=bad)
 
     def attach(self, model: Module, prepared: Prepared, observer: Observer) -> None:
         from transformers import PrinterCallback, ProgressCallback
@@ -189,20 +189,22 @@ class SupervisedTrainer:
 
         return answers(self._trainer.model, self._tokenizer, conversations, max_new_tokens)
 
-    def _lengths(self, train: Dataset) -> list[int] | None:
+    def _lengths(self, train: Dataset) -> Any:
         grouped = self._settings.group_by_length and not self._training.packing
         return token_counts(train) if grouped else None
 
-    def _order(self, train: Dataset) -> list[int]:
+    def _order(self, train: Dataset) -> Sequence[int]:
         """The first epoch's, on one device; where it is random, one that is as good as the trainer's own."""
+        from array import array
+
         import torch
 
         from ftcore_sft.sampler import LengthGroupedSampler
 
         lengths, seed = self._lengths(train), self._training.seed
         if lengths is None:
-            return torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).tolist()  # type: ignore[no-any-return]
-        return list(LengthGroupedSampler(lengths, self._training.device_train_batch_size, seed))
+            return torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).numpy()  # type: ignore[no-any-return]
+        return array("q", LengthGroupedSampler(lengths, self._training.device_train_batch_size, seed))
 
     def _markers(self, tokenizer: Any) -> Markers | None:
         if not self._training.train_on_responses_only:
@@ -215,25 +217,13 @@ class SupervisedTrainer:
             self._run.say("           of these, what the chat template marks with {% generation %}")
         return markers
 
-    def _judge_rows(self, tally: Tally, purpose: str) -> None:
+    def _bad_rows(self, tally: Tally, purpose: Literal["training", "validation"]) -> list[BadRows]:
         if tally.quoting_rows:
             self._run.warn(
                 f"{tally.quoting_rows} {purpose} rows quote the chat template's own markers in their texts; "
                 "they were told apart from turns, and only the assistant's turns are trained on"
             )
-        if not tally.bad_rows:
-            return
-        shown = "; ".join(f"row {number}: {reason}" for number, reason in tally.bad)
-        what = f"{tally.bad_rows} of {tally.rows} {purpose} rows cannot be used ({shown})"
-        if self._audit.bad_rows == "stop":
-            raise DataError(what, why='[audit] bad_rows is "stop"', fix='Mend them, or set it to "skip"')
-        if tally.bad_rows / tally.rows > self._audit.max_bad_rows:
-            raise DataError(
-                what,
-                why=f"that is more than the share of {self._audit.max_bad_rows:g} that [audit] max_bad_rows allows",
-                fix="Mend them, or raise max_bad_rows",
-            )
-        self._run.warn(f"{what}; they are skipped")
+        return [BadRows(purpose, tally.bad_rows, tally.rows, tuple(tally.bad))] if tally.bad_rows else []
 
     def _sample(self, examples: Examples) -> list[Conversation]:
         if examples.validation is None:

@@ -11,11 +11,14 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli
 from doc_pages import DOCS, HOW_TO, commands, snippets
 
+from ftcore.cache import cache_folder
+from ftcore.contracts import DataRequest, Locator
 from ftcore.testing import check_plugin
 from ftcore.testing.installed import distribution
 from ftcore.testing.project import FILLED_IN, ROWS, Project
@@ -119,6 +122,22 @@ def test_it_works(page: Path, project: Project, ftcore_model: Path, monkeypatch:
             assert f" {name} " in done.output
         outputs[" ".join(words)] = done.output
     OUTCOMES[page.stem](project, outputs)
+
+
+def test_the_source_for_many_rows_gives_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (page,) = (page for page in HOW_TO if page.stem == "data")
+    blocks = {snippet.title or snippet.kind: snippet.body for snippet in snippets(page)}
+    (tmp_path / "support.md").write_text(blocks["support.md"], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FTCORE_CACHE", str(tmp_path / "cache"))
+    request = DataRequest(Locator("faq:support.md", "support.md"), "training", num_proc=1, seed=0, base_dir=tmp_path)
+    once: dict[str, Any] = {}
+    exec(blocks["ftcore_faq.py"], once)
+    many = dict(once)
+    exec(blocks["python"], many)
+    rows = many["ftcore_load_dataset"](request)
+    assert rows.to_list() == once["ftcore_load_dataset"](request).to_list()
+    assert [Path(file["filename"]).parents[1] for file in rows.cache_files] == [cache_folder() / "faq"]
 
 
 def test_the_first_page_works(project: Project, ftcore_model: Path) -> None:

@@ -15,6 +15,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "__init__.py").exists())
 _MODULES = {
+    "arrow",
     "cache",
     "checkpoints",
     "contracts",

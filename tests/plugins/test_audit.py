@@ -130,7 +130,13 @@ def test_rows_that_are_cut_are_named_with_what_they_lose(audited: Audited) -> No
 def test_row_numbers_count_the_rows_that_were_skipped(audited: Audited) -> None:
     rows = [{"question": "", "answer": "x"}, *GOOD, {"question": "Tell me.", "answer": "All. " * 200}]
     found = audited(rows, limits={"max_bad_rows": 0.5, "ignore": ["length"]})
-    assert [(one.check, one.rows) for one in found.violations] == [("truncated", (41,))]
+    assert [(one.check, one.rows) for one in found.violations] == [("bad_rows", (0,)), ("truncated", (41,))]
+    assert lines(found)[0] == (
+        'warning bad_rows: 1 of 42 training rows cannot be used and are skipped: row 0: "question" is empty. Mend them'
+    )
+    assert found.counts()["audit"].startswith(
+        "passed with warnings: 1 of 42 training rows cannot be used and are skipped; "
+    )
 
 
 def test_everything_that_is_wrong_is_told_at_once(audited: Audited) -> None:
@@ -146,7 +152,31 @@ def test_everything_that_is_wrong_is_told_at_once(audited: Audited) -> None:
         found.require_passed()
     assert stopped.value.exit_code == 4
     assert len(str(stopped.value).splitlines()) == 3
-    assert "1 of 45 training rows cannot be used: that is more than the share of 0.01" in str(stopped.value)
+    assert (
+        '1 of 45 training rows cannot be used (row 0: "question" is empty): that is more than the share of 0.01'
+        in str(stopped.value)
+    )
+
+
+def test_bad_validation_rows_are_judged_too(audited: Audited) -> None:
+    held_out = [{"question": f"And {number}?", "answer": "Yes."} for number in range(3)]
+    found = audited(GOOD, [{"question": "", "answer": "x"}, *held_out])
+    (error,) = found.errors
+    assert str(error).startswith(
+        '1 of 4 validation rows cannot be used (row 0: "question" is empty): that is more than'
+    )
+    assert lines(audited(GOOD, held_out)) == []
+
+
+def test_nothing_but_bad_rows(audited: Audited) -> None:
+    bad = [{"question": "", "answer": "x"}] * 2
+    for packing in (False, True):
+        found = audited(bad, packing=packing)
+        assert [(one.severity, one.check) for one in found.violations] == [("error", "bad_rows")]
+    allowed = audited(bad, limits={"max_bad_rows": 1.0})
+    assert [str(error) for error in allowed.errors] == [
+        "the training data have no usable rows. Check the file, its columns and [audit] bad_rows"
+    ]
 
 
 def test_nothing_to_learn_is_told_alone_and_cannot_be_ignored(audited: Audited) -> None:
@@ -242,6 +272,21 @@ def test_check_data_says_what_a_run_would_stop_for(folder: Path, ftcore: Any) ->
     assert not saved["passed"]
     assert [one["check"] for one in saved["violations"] if one["severity"] == "error"] == ["cut_prompts", "duplicates"]
     assert json.loads((folder / "runs" / "r" / "manifest.json").read_text())["status"] == "failed"
+
+
+def test_a_run_with_bad_rows_tells_everything_else_too(folder: Path, ftcore: Any) -> None:
+    bad = {"question": "", "answer": "x"}
+    cut = {"question": "Tell me all.", "answer": "All. " * 200}
+    written(folder, [bad, *GOOD, *[cut] * 4], limits={"max_duplicates": 0.01, "ignore": ["length"], "bad_rows": "stop"})
+    ran, checked = ftcore("run", "c.toml"), ftcore("check", "c.toml", "--data")
+    assert (ran.code, checked.code) == (4, 4)
+    errors = [line for line in ran.errors if line.startswith("error: ")]
+    assert errors == [line for line in checked.errors if line.startswith("error: ")]
+    assert [line.split(" rows")[0].split(" examples")[0] for line in errors] == [
+        "error: 1 of 45 training",
+        "error: 4 of 44 training",
+        "error: 3 of 44 training",
+    ]
 
 
 def test_check_data_of_good_data(folder: Path, ftcore: Any) -> None:

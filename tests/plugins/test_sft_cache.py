@@ -79,6 +79,21 @@ def test_the_second_time_nothing_is_prepared(recipe: Recipe, folder: Path, monke
     assert len(entries(folder)) == 1
 
 
+def test_packed_rows_lie_beside_the_prepared_ones(recipe: Recipe, folder: Path) -> None:
+    rows = datasets.Dataset.from_list(ROWS)
+    kept, unkept = cache.cached(rows, recipe, 1)[0], cache.prepare(rows, recipe, 1)[0]
+    first, again, wider = (cache.packed(kept, capacity) for capacity in (64, 64, 128))
+    assert first.cache_files == again.cache_files
+    assert {Path(made.cache_files[0]["filename"]).parents[1] for made in (first, wider)} == {folder.parent / "packed"}
+    assert len(first) > len(wider)
+    in_memory = cache.packed(unkept, 64)
+    assert (in_memory.cache_files, in_memory.to_list()) == ([], first.to_list())
+    assert in_memory.features == first.features
+    (folder.parent / "packed").rename(folder.parent / "gone")
+    (folder.parent / "packed").write_text("no folder")
+    assert cache.packed(kept, 64).to_list() == first.to_list()
+
+
 @pytest.mark.parametrize(
     "changed",
     [

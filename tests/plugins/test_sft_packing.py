@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,7 +75,8 @@ def attached(run: TrackedRun, folder: Path, flash: bool, fast_cpu: bool) -> Any:
         Examples(rows, None, Given(), loader.tokenizer(), DataSettings(training_data_id="d"), 256)
     )
     loaded = loader.model()
-    trainer.attach(loaded, prepared, None)  # type: ignore[arg-type]  # nothing is fitted
+    nobody: Any = SimpleNamespace(should_stop=lambda: False)  # nothing is fitted
+    trainer.attach(loaded, prepared, nobody)
     return trainer._trainer, loaded.eval(), prepared
 
 

@@ -185,8 +185,23 @@ def test_every_epoch_has_every_example_once(lengths: list[int], batch_size: int,
         same.set_epoch(epoch)
         order = list(sampler)
         assert sorted(order) == list(range(len(lengths)))
-        assert order == list(same) == list(sampler)
+        assert order == list(same) == list(sampler) == sorted_by_hand(lengths, batch_size, seed + epoch)
     assert len(sampler) == len(lengths)
+
+
+def sorted_by_hand(lengths: list[int], batch_size: int, seed: int) -> list[int]:
+    """Shuffled, sorted within windows of 16 batches, and the batches shuffled, a short one last."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(lengths), generator=generator).tolist()
+    window = 16 * batch_size
+    for start in range(0, len(order), window):
+        order[start : start + window] = sorted(order[start : start + window], key=lambda row: lengths[row])
+    whole = len(order) // batch_size
+    batches = [order[at * batch_size : (at + 1) * batch_size] for at in range(whole)]
+    shuffled = torch.randperm(whole, generator=generator).tolist()
+    return [row for at in shuffled for row in batches[at]] + order[whole * batch_size :]
 
 
 def test_epochs_and_seeds_differ_and_neighbours_have_similar_lengths() -> None:

@@ -14,7 +14,7 @@ import tomli_w
 from sft_parts import STYLES, Given, conversation, rows_of
 
 from ftcore.config import load
-from ftcore.contracts import Examples, Prepared
+from ftcore.contracts import BadRows, Examples, Prepared
 from ftcore.errors import DataError, FtcoreError, ModelError, TrainingError
 from ftcore.run import pipeline
 from ftcore.settings.audit import AuditSettings
@@ -63,26 +63,23 @@ def prepared_by(trainer: SupervisedTrainer, conversations: list[Any], samples: i
     )
 
 
-def test_a_few_bad_rows_are_skipped_and_named(tracked_run: TrackedRun) -> None:
-    prepared = prepared_by(trainer_of(tracked_run, AuditSettings(max_bad_rows=0.1)), [[], *[GOOD] * 19])
-    assert len(prepared.train) == 19
-    assert (prepared.facts["rows"], prepared.facts["bad_rows"]) == (20, 1)
-    assert tracked_run.warned == ["1 of 20 training rows cannot be used (row 0: no turns); they are skipped"]
+def test_bad_rows_are_left_out_and_named(tracked_run: TrackedRun) -> None:
+    prepared = prepared_by(trainer_of(tracked_run), [[], *[GOOD] * 19, []], samples=1)
+    assert prepared.validation is not None
+    assert (len(prepared.train), len(prepared.validation)) == (19, 19)
+    assert (prepared.facts["rows"], prepared.facts["bad_rows"]) == (21, 2)
+    first = ((0, "no turns"), (20, "no turns"))
+    assert list(prepared.bad_rows) == [BadRows("training", 2, 21, first), BadRows("validation", 2, 21, first)]
+    assert tracked_run.warned == []  # the audit tells
 
 
-def test_more_bad_rows_than_allowed_stop_the_run(tracked_run: TrackedRun) -> None:
-    with pytest.raises(DataError) as stopped:
-        prepared_by(trainer_of(tracked_run), [[], GOOD, [], GOOD])
-    assert stopped.value.what == "2 of 4 training rows cannot be used (row 0: no turns; row 2: no turns)"
-    assert stopped.value.why == "that is more than the share of 0.01 that [audit] max_bad_rows allows"
-    assert stopped.value.fix == "Mend them, or raise max_bad_rows"
-
-
-def test_one_bad_row_stops_the_run_where_that_is_wanted(tracked_run: TrackedRun) -> None:
-    with pytest.raises(DataError) as stopped:
-        prepared_by(trainer_of(tracked_run, AuditSettings(bad_rows="stop")), [*[GOOD] * 200, []])
-    assert stopped.value.what == "1 of 201 training rows cannot be used (row 200: no turns)"
-    assert stopped.value.why == '[audit] bad_rows is "stop"'
+@pytest.mark.parametrize("packing", [False, True])
+def test_nothing_but_bad_rows_is_left_to_the_audit(packing: bool, tracked_run: TrackedRun) -> None:
+    prepared = prepared_by(trainer_of(tracked_run, packing=packing), [[], []])
+    assert (len(prepared.train), prepared.examples) == (0, None)
+    assert [bad.count for bad in prepared.bad_rows] == [2]
+    assert prepared.order is not None
+    assert list(prepared.order()) == []
 
 
 def test_the_sample_is_the_first_good_validation_rows(tracked_run: TrackedRun) -> None:

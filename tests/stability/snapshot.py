@@ -20,7 +20,7 @@ CORE = ROOT / "core" / "ftcore"
 SNAPSHOT = Path(__file__).parent / "public_api.json"
 
 MODULES = (
-    "cache", "checkpoints", "contracts", "errors", "files", "fingerprint", "processes", "secrets", "tokenizer", "turns",
+    "arrow", "cache", "checkpoints", "contracts", "errors", "files", "fingerprint", "processes", "secrets", "tokenizer", "turns",
 )  # fmt: skip
 """The public modules beside `ftcore`, `ftcore.settings.*` and `ftcore.testing.*`."""
 

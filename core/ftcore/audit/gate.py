@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftcore import files
 from ftcore.audit.judging import Case, Violation
+from ftcore.audit.unusable import bad_rows
 from ftcore.audit.violations import violations
 from ftcore.config import Config
 from ftcore.contracts import Prepared
@@ -122,6 +123,7 @@ def examine(prepared: Prepared, tokenizer: Any, config: Config) -> Audit:
         config.fine_tuner,
         config.audit,
         str(config.path),
+        bad_rows(prepared, found.training.rows),
         tokenizer.decode(examples[0]["input_ids"]) if some else "",
         _longest(examples) if some else None,
         _texts(tokenizer, ends_of(tokenizer).ids),

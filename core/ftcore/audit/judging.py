@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ftcore.contracts import BadRows
 from ftcore.errors import DataError
 from ftcore.settings.audit import AuditSettings, Check
 from ftcore.settings.fine_tuner import FineTunerSettings
@@ -52,6 +53,7 @@ class Case:
         settings: `[fine_tuner]`.
         limits: `[audit]`.
         config: the configuration's path as the user would type it.
+        bad_rows: rows that could not be used.
         first: the text of the first training example, empty without one.
         longest: the number of the longest training row, None without one.
         ends: the tokens that end an answer: the EOS, and what the chat template writes behind one.
@@ -63,6 +65,7 @@ class Case:
     settings: FineTunerSettings
     limits: AuditSettings
     config: str
+    bad_rows: Sequence[BadRows] = ()
     first: str = ""
     longest: int | None = None
     ends: Sequence[str] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ftcore.audit.judging import Case, Violation, above, counted, doubled
+from ftcore.audit.unusable import unusable
 from ftcore.statistics import SHOWN_ROWS, Finding, Split
 
 _SHORT = 512
@@ -14,10 +15,12 @@ _SHORT = 512
 def violations(case: Case) -> list[Violation]:
     """Everything that is wrong, in the order of its weight."""
     training = case.found.training
+    found = list(unusable(case.bad_rows, case.limits))
     if not training.rows:
         fix = "Check the file, its columns and [audit] bad_rows"
-        return [Violation("nothing", "error", "the training data have no usable rows", fix=fix)]
-    found = list(_nothing_learned(case, training)) or [one for check in _ROW_CHECKS for one in check(case, training)]
+        nothing = Violation("nothing", "error", "the training data have no usable rows", fix=fix)
+        return found if any(one.severity == "error" for one in found) else [*found, nothing]
+    found += list(_nothing_learned(case, training)) or [one for check in _ROW_CHECKS for one in check(case, training)]
     found += [one for check in _OTHER_CHECKS for one in check(case)]
     return [one for one in found if one.check not in case.limits.ignore]
 
@@ -39,20 +42,6 @@ def _nothing_learned(case: Case, training: Split) -> Iterator[Violation]:
         tuple(range(min(training.rows, SHOWN_ROWS))),
         training.rows,
     )
-
-
-def _bad_rows(case: Case, training: Split) -> Iterator[Violation]:
-    """Rows that were skipped although the limits do not allow it; the trainer has named and counted them."""
-    bad, limits = case.found.skipped, case.limits
-    rows = training.rows + bad
-    if bad and limits.bad_rows == "stop":
-        why, fix = '[audit] bad_rows is "stop"', 'Mend them, or set it to "skip"'
-    elif bad / rows > limits.max_bad_rows:
-        why = f"that is more than the share of {limits.max_bad_rows:g} that [audit] max_bad_rows allows"
-        fix = "Mend them, or raise max_bad_rows"
-    else:
-        return
-    yield Violation("bad_rows", "error", f"{bad:,} of {rows:,} training rows cannot be used", why, fix, count=bad)
 
 
 def _truncated(case: Case, training: Split) -> Iterator[Violation]:
@@ -219,7 +208,6 @@ def _validation(case: Case) -> Iterator[Violation]:
 
 
 _ROW_CHECKS: tuple[Callable[[Case, Split], Iterator[Violation]], ...] = (
-    _bad_rows,
     _cut_prompts,
     _truncated,
     _unsupervised,

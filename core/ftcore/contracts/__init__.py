@@ -15,6 +15,7 @@ from ftcore.contracts.saver import HeldOut, Saved, Trained
 from ftcore.contracts.stages import Bid, Declined, Stage
 from ftcore.contracts.trainer import (
     IGNORED,
+    BadRows,
     BatchShape,
     Device,
     Examples,
@@ -29,6 +30,7 @@ from ftcore.contracts.trainer import (
 
 __all__ = [
     "IGNORED",
+    "BadRows",
     "BatchShape",
     "Batching",
     "Bid",

@@ -45,6 +45,23 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class BadRows:
+    """Rows of one dataset that could not be made into examples, and were left out.
+
+    Attributes:
+        purpose: which dataset.
+        count: how many.
+        rows: of how many, the usable ones included.
+        first: some of them, each as (its number in the data, from 0; why it cannot be used).
+    """
+
+    purpose: Literal["training", "validation"]
+    count: int
+    rows: int
+    first: Sequence[tuple[int, str]] = ()
+
+
+@dataclass(frozen=True)
 class Prepared:
     """Tokens and labels, ready to train on.
 
@@ -58,6 +75,9 @@ class Prepared:
         facts: counts for the manifest, the model card and the reporters (rows, tokens, supervised tokens, …).
         examples: where `train` holds packed sequences, the training examples one by one, as `train` else does.
         order: gives the order in which the rows of `train` fill the first epoch's batches; None where it is any.
+        bad_rows: what was left out, one for each dataset that has any. The run tells of them, together with all else that is
+            wrong with the data, and stops where `[audit]` does not allow so many; a trainer that leaves this empty has
+            to do both.
     """
 
     train: Dataset
@@ -66,6 +86,7 @@ class Prepared:
     facts: Mapping[str, int | float | str] = field(default_factory=dict)
     examples: Dataset | None = None
     order: Callable[[], Sequence[int]] | None = None
+    bad_rows: Sequence[BadRows] = ()
 
 
 @dataclass(frozen=True)
@@ -137,7 +158,7 @@ class Trainer(Protocol):
         """Tokens and labels, before the model is loaded.
 
         Raises:
-            DataError: nothing would be learned from the data, or too many rows are bad.
+            DataError: nothing could be prepared; or too many rows are bad, unless `Prepared.bad_rows` tells of them.
         """
 
     def attach(self, model: Module, prepared: Prepared, observer: Observer) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ftcore.audit.unusable import unusable
 from ftcore.config import Config
 from ftcore.contracts import BatchShape, Examples
+from ftcore.errors import DataError
 from ftcore.estimate.advice import Advice, advise
 from ftcore.estimate.architecture import read_config
 from ftcore.estimate.batch import longest_of, longest_possible
@@ -98,4 +100,10 @@ def _measured(config: Config, stages: Stages, no_run: NoRun) -> BatchShape:
             max_length=settings.max_sequence_length,
         )
     )
+    for one in unusable(prepared.bad_rows, config.audit):
+        if one.severity == "error":
+            raise one.error
+        no_run.warn(str(one))
+    if not len(prepared.train):
+        raise DataError("the training data have no usable rows", fix="Check the file and its columns")
     return longest_of(prepared.train, settings.device_train_batch_size)

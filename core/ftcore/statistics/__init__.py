@@ -3,7 +3,7 @@
     found = statistics(prepared, tokenizer, config.fine_tuner)
     found.training.supervised_share, found.training.unended.count, found.training.unended.rows
 
-All is counted chunk by chunk in numpy; of a row only its length and a hash of its tokens are kept.
+All is counted chunk by chunk in numpy; of a row only its number, its length and a hash of its tokens are kept: 16 bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from ftcore.contracts import Prepared
 from ftcore.statistics.columns import token_counts
-from ftcore.statistics.count import Seen, pairs, split
+from ftcore.statistics.count import shared, split
 from ftcore.statistics.findings import SHOWN_ROWS, Bar, Finding, Lengths, Split, Statistics, Twins
 from ftcore.turns import ends_of
 
@@ -58,8 +58,8 @@ def statistics(prepared: Prepared, tokenizer: Any, settings: Batches) -> Statist
     return Statistics(
         training=training,
         validation=validation,
-        overlap=_overlap(seen, held_out),
-        skipped=int(prepared.facts.get("bad_rows", 0)),
+        overlap=Twins() if held_out is None else shared(held_out, seen),
+        skipped=_skipped(prepared),
         packed_rows=len(sizes) if packed else None,
         packing_efficiency=_share(sizes.sum(), len(sizes) * settings.max_sequence_length) if packed else None,
         padding=_padding(sizes, prepared.order() if prepared.order else None, settings.device_train_batch_size),
@@ -68,16 +68,10 @@ def statistics(prepared: Prepared, tokenizer: Any, settings: Batches) -> Statist
     )
 
 
-def _overlap(training: Seen, validation: Seen | None) -> Twins:
-    import numpy as np
-
-    if validation is None:
-        return Twins()
-    known, first = np.unique(training.hashes, return_index=True)
-    both = np.flatnonzero(np.isin(validation.hashes, known))
-    some = both[:SHOWN_ROWS]
-    there = first[np.searchsorted(known, validation.hashes[some])]
-    return Twins(len(both), pairs(validation.numbers[some], training.numbers[there]))
+def _skipped(prepared: Prepared) -> int:
+    """Bad training rows: as the trainer tells of them, or at least counts them."""
+    named = sum(bad.count for bad in prepared.bad_rows if bad.purpose == "training")
+    return named or int(prepared.facts.get("bad_rows", 0))
 
 
 def _padding(sizes: Any, order: Sequence[int] | None, batch_size: int) -> float:

@@ -19,11 +19,18 @@ _BARS = 16
 
 @dataclass(frozen=True)
 class Seen:
-    """Of each example: its length, its tokens' hash, and its number in the user's data; int64 arrays."""
+    """Of each example: its length (int32), its tokens' hash (int64), and its number in the user's data (int32)."""
 
     sizes: Any
     hashes: Any
     numbers: Any
+
+    @classmethod
+    def of(cls, rows: int) -> Seen:
+        """Room for so many examples."""
+        import numpy as np
+
+        return cls(np.empty(rows, np.int32), np.empty(rows, np.int64), np.empty(rows, np.int32))
 
 
 def split(dataset: Any, tokenizer: Any, ends: Ends, facts: Mapping[str, Any]) -> tuple[Split, Seen]:
@@ -40,7 +47,7 @@ def split(dataset: Any, tokenizer: Any, ends: Ends, facts: Mapping[str, Any]) ->
     names = ("unsupervised", "truncated", "cut_answers", "cut_prompts", "unended", "double_bos")
     found = {name: _Rows() for name in names}
     counts = dict.fromkeys(("tokens", "supervised", "lost_tokens", "lost_supervised", "ended"), 0)
-    sizes, hashes, numbers = [], [], []
+    seen = Seen.of(len(dataset))
     blank = Blank(tokenizer)
     start = 0
     for chunk in chunks(dataset, columns):
@@ -62,11 +69,9 @@ def split(dataset: Any, tokenizer: Any, ends: Ends, facts: Mapping[str, Any]) ->
         counts["lost_tokens"] += int(lost.sum())
         counts["lost_supervised"] += int(lost_supervised.sum())
         counts["ended"] += int(learned.with_end.sum())
-        sizes.append(length)
-        hashes.append(_hashes(ids, offsets))
-        numbers.append(number)
+        here = slice(start, start + len(length))
+        seen.sizes[here], seen.hashes[here], seen.numbers[here] = length, _hashes(ids, offsets), number
         start += len(length)
-    seen = Seen(*(np.concatenate(parts) if parts else np.zeros(0, np.int64) for parts in (sizes, hashes, numbers)))
     findings: dict[str, Any] = {name: rows.finding for name, rows in found.items()}
     if "lost" not in columns:  # somebody else's trainer: what it says of the whole
         findings["truncated"] = Finding(int(facts.get("truncated_rows", 0)))
@@ -104,10 +109,29 @@ def _hashes(ids: Any, offsets: Any) -> Any:
 def _twins(seen: Seen) -> Twins:
     import numpy as np
 
-    _, first, same = np.unique(seen.hashes, return_index=True, return_inverse=True)
-    again = np.flatnonzero(first[same] != np.arange(len(same)))
-    some = again[:SHOWN_ROWS]
-    return Twins(len(again), pairs(seen.numbers[some], seen.numbers[first[same[some]]]))
+    ordered = np.sort(seen.hashes)
+    same = ordered[1:] == ordered[:-1]
+    count = int(same.sum())
+    if not count:
+        return Twins()
+    order = np.argsort(seen.hashes, kind="stable")  # of equal rows, the first one stays in front
+    some = np.sort(order[1:][same])[:SHOWN_ROWS]
+    first = order[np.searchsorted(ordered, seen.hashes[some])]
+    return Twins(count, pairs(seen.numbers[some], seen.numbers[first]))
+
+
+def shared(seen: Seen, others: Seen) -> Twins:
+    """The examples that are among the others too, each with the first of those that it equals."""
+    import numpy as np
+
+    if not len(others.hashes):
+        return Twins()
+    ordered = np.sort(others.hashes)
+    place = np.minimum(np.searchsorted(ordered, seen.hashes), len(ordered) - 1)
+    both = np.flatnonzero(ordered[place] == seen.hashes)
+    some = both[:SHOWN_ROWS]
+    there = np.asarray([np.flatnonzero(others.hashes == seen.hashes[row])[0] for row in some], np.int64)
+    return Twins(len(both), pairs(seen.numbers[some], others.numbers[there]))
 
 
 def pairs(rows: Any, others: Any) -> tuple[tuple[int, int], ...]:

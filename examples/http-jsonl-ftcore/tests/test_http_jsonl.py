@@ -174,16 +174,18 @@ def test_a_token_does_not_travel_unencrypted(monkeypatch: pytest.MonkeyPatch) ->
 BAD = {
     b'{"a": 1}\n{"a": \n': "line 2 is not valid JSON: Expecting value",
     b'{"a": 1}\n[1]\n': "line 2 is not an object",
-    b'{"a": 1}\n{"a": "x"}\n': "a column changes its type in lines 1 to 2",
+    b'{"a": 1}\n{"a": "x"}\n': 'the column "a" of "http.*" holds values of different types',
+    b'{"a": 1}\n' * 1000
+    + b'{"a": "x"}\n': 'the column "a" of "http.*" changes its type: it is a number at first and text',
     b'{"a": 1}\n{"a": "\xff"}\n': "it is not UTF-8",
-    b"\n \n": "it has no rows",
-    b"{}\n": "it has no rows",
-    b'{"a": 1' + b"0" * 30 + b"}\n": "a column changes its type",
+    b"\n \n": "has no rows",
+    b"{}\n": "has no rows",
+    b'{"a": 1' + b"0" * 30 + b"}\n": 'the column "a" of "http.*" holds a number that does not fit into 64 bits',
     b"<html>": "line 1 is not valid JSON",
 }
 
 
-@pytest.mark.parametrize(("body", "message"), BAD.items(), ids=[message.replace(" ", "-") for message in BAD.values()])
+@pytest.mark.parametrize(("body", "message"), BAD.items(), ids=range(len(BAD)))
 def test_what_is_no_json_lines(server: Any, body: bytes, message: str, cache: Path) -> None:
     with pytest.raises(DataError, match=message) as caught:
         load(server.serve("/t", body))

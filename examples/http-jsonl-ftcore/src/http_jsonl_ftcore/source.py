@@ -8,15 +8,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftcore import cache, files
+from ftcore import arrow, cache, files
 from http_jsonl_ftcore.download import download
-from http_jsonl_ftcore.rows import write_arrow
+from http_jsonl_ftcore.rows import pieces
 from http_jsonl_ftcore.settings import HttpJsonlSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_ROWS, _RESPONSE = "rows.arrow", "response.json"
+_STORE, _RESPONSE = "http-jsonl", "response.json"
 _FORMAT = 1  # raise it when other rows are made of the same body
 
 
@@ -30,9 +30,7 @@ def load(url: str, settings: HttpJsonlSettings) -> Dataset:
         ConfigError: the token cannot be sent.
         DataError: the rows cannot be had, or are no JSON lines.
     """
-    from datasets import Dataset
-
-    store = cache.cache_folder() / "http-jsonl"
+    store = cache.cache_folder() / _STORE
     store.mkdir(parents=True, exist_ok=True)
     name = f"{_hash(url.encode())}-{_FORMAT}"
     known = _last(store, name)
@@ -40,16 +38,11 @@ def load(url: str, settings: HttpJsonlSettings) -> Dataset:
         body = Path(scratch) / "body"
         etag = download(url, body, settings, None if known is None else _etag(known))
         # Named by its contents, so that a run which still reads the rows of last week is left alone.
+        key = f"{name}-{_hash_of(body)}" if known is None or etag is not None else known.name
+        rows = arrow.dataset(pieces(body, url), url, _STORE, key=key)
         if etag is not None:
-            known = store / f"{name}-{_hash_of(body)}"
-            if not known.exists():
-                with files.whole_folder(known) as folder:
-                    rows = write_arrow(body, folder / _ROWS, url)
-                    cache.describe(folder, "download", f"{url}, {rows} rows")
-            files.write_json(known / _RESPONSE, {"url": url, "etag": etag})
-    assert known is not None, "the server was asked for what is new only where something is there"
-    cache.used(known)
-    return Dataset.from_file(str(known / _ROWS))
+            files.write_json(store / key / _RESPONSE, {"url": url, "etag": etag})
+    return rows
 
 
 def _last(store: Path, name: str) -> Path | None:

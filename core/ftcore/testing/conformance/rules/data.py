@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
@@ -67,7 +68,7 @@ def validation(subject: Subject) -> Iterator[str]:
 @rule(
     "data-streams",
     why="rows that do not fit in memory end the process without a word",
-    fix="read with a cursor or page by page inside datasets.Dataset.from_generator, which writes to the disk as it goes",
+    fix="read with a cursor or page by page, and give the pieces to ftcore.arrow.dataset, which writes to the disk as it goes",
 )
 def streams(subject: Subject) -> Iterator[str]:
     """A large dataset is read a part at a time, and lies on the disk afterwards, not in memory."""
@@ -168,5 +169,9 @@ def _load(subject: Subject, text: str, purpose: Literal["training", "validation"
     import datasets
 
     # An empty cache each time: rows that were kept from the first time would look the same the second time.
-    with mock.patch.object(datasets.config, "HF_DATASETS_CACHE", tempfile.mkdtemp(dir=subject.folder)):
+    empty = tempfile.mkdtemp(dir=subject.folder)
+    with (
+        mock.patch.object(datasets.config, "HF_DATASETS_CACHE", empty),
+        mock.patch.dict(os.environ, {"FTCORE_CACHE": empty}),
+    ):
         return subject.call("ftcore_load_dataset", request=request, settings=config.section(subject.name))
