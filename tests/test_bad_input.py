@@ -105,6 +105,8 @@ CONFIGS: dict[str, tuple[str | bytes, int, list[str]]] = {
         'config.toml:4: report_to = "mlfow" names no installed plugin: plugins that serve the stage reporter here: mlflow, tensorboard, wandb. Did you mean "mlflow"?']),
     "a name of a plugin beside an unknown key": (GOOD + 'epoch = 3\n[stages]\nloader = "transformrs"\n', 2, ["config.toml:5: [fine_tuner] has no key 'epoch'. Did you mean epochs?", 'config.toml:7: [stages] loader = "transformrs" names no installed plugin: plugins that serve the stage loader here: transformers, unsloth. Did you mean "transformers"?']),
     "a name of the run beside another mistake there": (GOOD + '[run]\nname = "a/b"\nnmae = "x"\n', 2, ["config.toml:7: [run] has no key 'nmae'. Did you mean name?"]),
+    "null bytes in paths": (GOOD.replace("user/model", "a\\u0000b") + '[run]\noutput_dir = "c\\u0000d"\n', 2, ['config.toml:2: base_model_id = "a�b" has a null byte in it. Write the path without it', 'config.toml:6: output_dir = "c�d" has a null byte in it. Write the path without it']),
+    "homes of nobody": (GOOD.replace("user/model", "~nobody-of-that-name/m") + 'chat_template = "~nobody-of-that-name/t"\n', 2, ['config.toml:2: base_model_id = "~nobody-of-that-name/m" lies in the home of a user who is not here. Write the whole path', 'config.toml:5: chat_template = "~nobody-of-that-name/t" lies in the home of a user who is not here. Write the whole path']),
     "several at once": ('[fine_tuner]\nrank = 0\nepoch = 3\n[runs]\n', 2, ['config.toml:1: [fine_tuner] has no base_model_id, which is required. Add base_model_id = "…"', 'config.toml:1: [fine_tuner] has no training_data_id, which is required. Add training_data_id = "…"', 'config.toml:2: fine_tuner.rank = 0 is not allowed: it must be at least 1', "config.toml:3: [fine_tuner] has no key 'epoch'. Did you mean epochs?", 'config.toml:4: the section [runs] belongs to nothing that is installed. Did you mean [run]?']),
 }  # fmt: skip
 
@@ -135,6 +137,7 @@ ARGUMENTS: dict[str, tuple[list[str], int, list[str]]] = {
     "no number of seconds": (['finish', '.', '--timeout', 'nan'], 2, ["Invalid value for '--timeout': nan is no number (`ftcore finish --help` explains)"]),
     "a plugin's folder that is a file": (['plugins', 'new', 'acme', '--kind', 'saver', '--into', 'data.jsonl'], 2, ['data.jsonl is a file. Choose a folder with --into']),
     "a plugin named like a section": (['plugins', 'new', 'run', '--kind', 'saver'], 2, ['a plugin cannot be named "run": the name means something else in a configuration. Choose another, like my-run']),
+    "a run in the home of nobody": (['run', 'config.toml', '--resume', '~nobody-of-that-name/r'], 2, ['there is no run ~nobody-of-that-name/r: runs has no run. Start one: leave out --resume']),
     "a folder": (['check', '.'], 2, ['. is a folder. Name the configuration file in it']),
     "a file as a folder": (['check', 'data.jsonl/x'], 2, ['data.jsonl/x cannot be read: Not a directory']),
     "an empty path": (['check', ''], 2, ['. is a folder. Name the configuration file in it']),
@@ -326,3 +329,35 @@ def test_a_run_that_cannot_be_written_to(ftcore: Any, in_the_way: str, command: 
     assert line.startswith("error: the run old cannot be gone on with: ")
     assert line.endswith(f"{in_the_way}: Is a directory. Make it writable, or copy it to where it is")
     assert outcome.code == 9
+
+
+DISABLED = {
+    "transformers,unsloth": "error: no plugin offers to load the model: [stages] loader is auto; disabled by FTCORE_DISABLE: "
+    "transformers, unsloth. Mend one of these, install a loader, or name one there",
+    "qa,instruction,messages": "error: no plugin can format the data: [stages] formatter is auto, and nobody serves that stage; "
+    "disabled by FTCORE_DISABLE: instruction, messages, qa. Mend one of these, or install a formatter",
+    "naming": "error: no plugin names the run: the plugin 'naming' is disabled. Take naming out of FTCORE_DISABLE",
+}
+
+
+@pytest.mark.parametrize("names", DISABLED)
+def test_what_nobody_serves_since_it_is_disabled(ftcore: Any, monkeypatch: pytest.MonkeyPatch, names: str) -> None:
+    write(GOOD)
+    monkeypatch.setenv("FTCORE_DISABLE", names)
+    outcome = ftcore("check", "config.toml")
+    assert (outcome.errors, outcome.code) == ([DISABLED[names]], 3)
+
+
+def test_a_push_is_wanted_by_the_command_and_no_line_of_the_file(ftcore: Any) -> None:
+    Path("old", "model").mkdir(parents=True)
+    write("{}", "old/model/adapter_config.json")
+    write(GOOD + "push_to_hub = false\n", "old/config.toml")
+    at = "2026-11-23T12:00:00+00:00"
+    progress = {"fit": {"at": "2020-01-01T00:00:00+00:00"}, "save:local": {"at": at}}
+    write(json.dumps({"started_at": at, "stages": [], "progress": progress}), "old/manifest.json")
+    outcome = ftcore("push", "old")
+    assert outcome.errors == [
+        "error: ftcore push: push_to_hub is true and there is no access token: HF_TOKEN is not set and `hf auth login` stored "
+        "none. Set HF_TOKEN to a token that can write, or remove push_to_hub and hub from savers"
+    ]
+    assert outcome.code == 2

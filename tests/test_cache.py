@@ -117,3 +117,15 @@ def test_a_file_is_no_cache(
     outcome = ftcore(*arguments)
     assert outcome.errors == [f"error: the cache {tmp_path / 'file'} is no folder. Name another one in FTCORE_CACHE"]
     assert outcome.code == 2
+
+
+def test_a_cache_in_the_home_of_nobody(ftcore: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTCORE_CACHE", "~nobody-of-that-name/x")
+    outcome = ftcore("cache")
+    assert (outcome.code, outcome.errors) == (
+        2,
+        [
+            "error: the cache ~nobody-of-that-name/x lies in the home of a user who is not here. "
+            "Set FTCORE_CACHE to a folder"
+        ],
+    )

@@ -215,6 +215,14 @@ def test_what_a_library_has_shown_is_not_shown_again() -> None:
     assert done.stderr == "told once\nwarning: told too\n"
 
 
+def test_a_working_directory_that_is_gone_is_said(tmp_path: Path) -> None:
+    done = by_shell(f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && ftcore check x.toml")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: the folder that this was started in is gone. Change to another one: cd\n",
+    )
+
+
 def test_the_module_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "ftcore", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"ftcore, version {__version__}\n"

@@ -148,7 +148,7 @@ def test_no_loader_names_the_broken_ones(load: Any, install: Any) -> None:
     plugins = discover(disabled=["transformers", "unsloth"])
     with pytest.raises(PluginError) as caught:
         choices(load(), plugins)
-    assert "no plugin offers to load the model: [stages] loader is auto, and broken are " in str(caught.value)
+    assert "no plugin offers to load the model: [stages] loader is auto; broken is " in str(caught.value)
     assert "plugin 'acme' (acme 1.2.3): its import failed: ZeroDivisionError" in str(caught.value)
 
 

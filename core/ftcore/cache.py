@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftcore import __version__, files
+from ftcore.errors import ConfigError
 
 ABOUT = "about.json"
 
@@ -51,9 +52,18 @@ class Entry:
 
 
 def cache_folder() -> Path:
-    """Where the cache is: `$FTCORE_CACHE`, by default `ftcore` in `$XDG_CACHE_HOME` or in `~/.cache`."""
+    """Where the cache is: `$FTCORE_CACHE`, by default `ftcore` in `$XDG_CACHE_HOME` or in `~/.cache`.
+
+    Raises:
+        ConfigError: nobody has that home.
+    """
     base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ftcore"
-    return Path(os.environ.get("FTCORE_CACHE") or base).expanduser()
+    folder = Path(os.environ.get("FTCORE_CACHE") or base)
+    try:
+        return folder.expanduser()
+    except RuntimeError:
+        what = f"the cache {folder} lies in the home of a user who is not here"
+        raise ConfigError(what, fix="Set FTCORE_CACHE to a folder") from None
 
 
 def describe(folder: Path, kind: str, source: str) -> None:

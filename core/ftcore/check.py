@@ -20,6 +20,7 @@ from ftcore.settings.contradictions import contradictions
 from ftcore.text import shown
 
 _LISTENS = frozenset({"ftcore_run_started", "ftcore_run_finished", "ftcore_run_failed"})
+_PATHS = ("base_model_id", "training_data_id", "validation_data_id", "chat_template")  # or ids, which may be paths
 _SOME_TIME = "20250629-143022"  # stands for the name that the start's time will give
 
 
@@ -102,6 +103,13 @@ def _own(config: Config) -> Iterator[Problem]:
     """What ftcore itself has to say about single keys."""
     yield from _run_name(config)
     yield from _output_dir(config)
+    wrong = list(_paths(config))
+    yield from wrong
+    if "fine_tuner.chat_template" not in {problem.where for problem in wrong}:
+        yield from _template(config)
+
+
+def _template(config: Config) -> Iterator[Problem]:
     yield from templates.problems(config.fine_tuner.chat_template, config.folder("fine_tuner.chat_template"))
 
 
@@ -183,6 +191,22 @@ def _output_dir(config: Config) -> Iterator[Problem]:
     except (OSError, RuntimeError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
         yield Problem("run.output_dir", f"output_dir cannot be {shown(text)}: {reason}", fix)
+
+
+def _paths(config: Config) -> Iterator[Problem]:
+    """What can be no path, whoever reads it."""
+    settings = config.fine_tuner
+    values = {key: getattr(settings, key) for key in _PATHS} | {"output_dir": config.run.output_dir}
+    for key, value in values.items():
+        where = "run.output_dir" if key == "output_dir" else f"fine_tuner.{key}"
+        if value is not None and "\0" in value:
+            yield Problem(where, f"{key} = {shown(value)} has a null byte in it", "Write the path without it")
+        elif key != "output_dir" and value is not None and value.startswith("~"):
+            try:
+                Path(value).expanduser()
+            except RuntimeError:
+                message = f"{key} = {shown(value)} lies in the home of a user who is not here"
+                yield Problem(where, message, "Write the whole path")
 
 
 def _asked(config: Config, plugins: Plugins, active: Iterable[str]) -> Iterator[Problem]:

@@ -185,6 +185,11 @@ def test_a_stopped_run_saves_a_checkpoint_and_goes_on_as_if_nothing_had_been(
 
     over = project.run("--resume")
     assert (over.code, over.out.splitlines()[1]) == (0, "finished   nothing is left to do")
+    assert not [line for line in over.errors if "no effect" in line]
+    late = project.run("--resume", "--set", "fine_tuner.rank=3")
+    (told,) = [line for line in late.errors if "no effect" in line]
+    assert told.startswith("warning: the run is over, so this has no effect: fine_tuner.rank was ")
+    assert told.endswith(" and is 3. Train again, with another [run] name")
 
 
 def test_an_evaluation_that_a_stop_left_out_is_made_up_for(project: Project, whole: dict[str, Any]) -> None:

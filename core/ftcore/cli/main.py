@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import click
@@ -145,6 +146,9 @@ def main(args: list[str] | None = None) -> NoReturn:
             _fail(mask(line))
         sys.exit(error.exit_code)
     except OSError as error:
+        if not _has_working_directory():
+            _fail("the folder that this was started in is gone. Change to another one: cd")
+            sys.exit(ConfigError.exit_code)
         if error.errno not in _OF_THE_SYSTEM:
             _show_bug(error)
         _fail(_told(error))
@@ -174,6 +178,14 @@ def _told(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{what} cannot be written: {error.strerror}. Make room"
     return f"{what} cannot be used: {error.strerror}. Check the path, and who may read and write there"
+
+
+def _has_working_directory() -> bool:
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
 
 
 def _silence(stream: TextIO) -> None:

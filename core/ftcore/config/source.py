@@ -21,15 +21,19 @@ class Source:
         layers: it and the files that it extends, the strongest first.
         overridden: the keys, as `section.key`, whose value came from `--set`.
         policies: by key, the plugin whose policy its value came from.
+        commands: by key, the command that gives it a value whatever is written.
     """
 
     path: Path
     layers: Sequence[Layer] = ()
     overridden: frozenset[str] = frozenset()
     policies: Mapping[str, str] = field(default_factory=dict)
+    commands: Mapping[str, str] = field(default_factory=dict)
 
     def place(self, where: str) -> str:
         """`file:line` of a key or of the section around it, `--set section.key`, a policy, or the file alone."""
+        if where in self.commands:
+            return self.commands[where]
         if set_here := next((key for key in _with_parents(where) if key in self.overridden), ""):
             return f"--set {short(set_here)}"
         if policy := next((self.policies[key] for key in _with_parents(where) if key in self.policies), ""):

@@ -12,7 +12,7 @@ from ftcore import locators
 from ftcore.config import Config
 from ftcore.contracts import Bid, DataView, Declined, Stage
 from ftcore.errors import ConfigError, FormatMismatch, FtcoreError, InvalidConfig, PluginError
-from ftcore.plugins import Plugins
+from ftcore.plugins import DISABLE_VARIABLE, Plugins
 from ftcore.text import short
 
 FILES, HUB = "file", "hf"
@@ -146,7 +146,8 @@ def _looks_like_file(locator: str) -> bool:
 def _namer(config: Config, plugins: Plugins) -> Iterator[Choice]:
     names = plugins.implementing("ftcore_name_run")
     if not names:
-        raise PluginError("no plugin names the run", why="the plugin 'naming' is disabled", fix="Enable it")
+        why = "the plugin 'naming' is disabled"
+        raise PluginError("no plugin names the run", why=why, fix=f"Take naming out of {DISABLE_VARIABLE}")
     yield Choice("namer", names[0], "asked first" if len(names) > 1 else "the only one installed")
 
 
@@ -162,21 +163,32 @@ def _loader(config: Config, plugins: Plugins) -> Iterator[Choice]:
     if config.stages.loader == "auto":
         bids, declined = _bids("loader", config, plugins, None)
         if not bids:
-            broken = "; ".join(f"{record}: {record.reason}" for record in plugins.records if record.state == "broken")
+            out = _out_of_use(plugins)
             raise PluginError(
                 "no plugin offers to load the model",
-                why="; ".join(["[stages] loader is auto", *declined])
-                + (f", and broken are {broken}" if broken else ""),
-                fix="Install a loader, or name one there",
+                why="; ".join(["[stages] loader is auto", *declined, *out]),
+                fix="Mend one of these, install a loader, or name one there"
+                if out
+                else "Install a loader, or name one there",
             )
         yield _best("loader", bids, declined)
     else:
         yield _named(config, plugins, "loader", config.stages.loader)
 
 
+def _out_of_use(plugins: Plugins) -> list[str]:
+    """Who might serve a stage and cannot: broken plugins, each with its reason, and disabled ones."""
+    out = [f"broken is {record}: {record.reason}" for record in plugins.records if record.state == "broken"]
+    disabled = [record.name for record in plugins.records if record.state == "disabled"]
+    return [*out, f"disabled by {DISABLE_VARIABLE}: {', '.join(disabled)}"] if disabled else out
+
+
 def _formatter(config: Config, plugins: Plugins) -> Iterator[Choice]:
     if config.stages.formatter == "auto":
         offered = ", ".join(plugins.serving("formatter"))
+        if not offered:
+            why = "; ".join(["[stages] formatter is auto, and nobody serves that stage", *_out_of_use(plugins)])
+            raise PluginError("no plugin can format the data", why=why, fix="Mend one of these, or install a formatter")
         yield Choice("formatter", "", f"[stages] formatter is auto: chosen by the columns, among {offered}")
     else:
         yield _named(config, plugins, "formatter", config.stages.formatter)

@@ -79,6 +79,7 @@ def push(run: Reopened) -> None:
         run.config,
         fine_tuner=run.config.fine_tuner.model_copy(update={"push_to_hub": True}),
         stages=run.config.stages.model_copy(update={"savers": savers}),
+        source=replace(run.config.source, commands={"fine_tuner.push_to_hub": "ftcore push"}),
     )
     for warning in ready(wanted, run.plugins, [HUB], active.name):
         active.warn(warning.removeprefix("warning: "))

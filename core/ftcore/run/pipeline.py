@@ -17,7 +17,7 @@ from ftcore.plugins import Plugins
 from ftcore.plugins.selection import Choice
 from ftcore.reporting.fan_out import Reporting, Silence
 from ftcore.run import disk, last_words, out_of_memory, runs, training
-from ftcore.run.changes import require_same_settings
+from ftcore.run.changes import Change, changes, require_same_settings
 from ftcore.run.finishing import finish
 from ftcore.run.interrupt import stop_on_signal
 from ftcore.run.locks import Lock, held
@@ -79,6 +79,7 @@ def resume(
         _introduce(active, config)
         if active.facts.get("status") == "finished":
             active.say("finished   nothing is left to do")
+            _tell_of_changes(active, changes(folder, active.facts, config, plugins, selected))
             return active
         for warning in preflight(config, plugins, selected, active.name):
             active.warn(warning.removeprefix("warning: "))
@@ -87,6 +88,12 @@ def resume(
     finally:
         active.close()
     return active
+
+
+def _tell_of_changes(active: ActiveRun, found: Sequence[Change]) -> None:
+    """Whoever changes a setting of a run that is over expects something of it; another version of a library is no wish."""
+    if late := [str(change) for change in found if change.matters and "." in change.what]:
+        active.warn(f"the run is over, so this has no effect: {'; '.join(late)}. Train again, with another [run] name")
 
 
 def _introduce(active: ActiveRun, config: Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +34,7 @@ def find(config: Config, name: str) -> Path | None:
     """
     home = Path(config.run.output_dir).expanduser()
     if name:
-        for folder in (home / name, Path(name).expanduser()):
+        for folder in (home / name, _expanded(name)):
             if (folder / "manifest.json").is_file():
                 return folder
         there = ", ".join(sorted(folder.name for folder, _ in _runs(home))[-5:])
@@ -48,6 +49,12 @@ def find(config: Config, name: str) -> Path | None:
     here = {"config_file": config.path.name, "config_dir": str(config.path.parent.absolute())}
     mine = [(folder, facts) for folder, facts in _runs(home) if all(facts.get(key) == here[key] for key in here)]
     return max(mine, key=lambda run: datetime.fromisoformat(run[1]["started_at"]), default=(None, {}))[0]
+
+
+def _expanded(name: str) -> Path:
+    with suppress(RuntimeError):  # there is no such user
+        return Path(name).expanduser()
+    return Path(name)
 
 
 def take_up(
