@@ -1,4 +1,4 @@
-"""What a wheel asks for and nothing else, taken over from this interpreter's packages by hard links.
+"""What a wheel asks for and nothing else, taken over from this interpreter's packages by links.
 
 pip would unpack the same gigabytes again. A package that the wheel needs and does not name is missing here, too.
 """
@@ -6,7 +6,6 @@ pip would unpack the same gigabytes again. A package that the wheel needs and do
 from __future__ import annotations
 
 import os
-import shutil
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PathDistribution, distribution
@@ -67,4 +66,4 @@ def link(one: Distribution, site: Path) -> None:
         except FileExistsError:
             continue  # two distributions may own one file of a namespace
         except OSError:  # on another file system
-            shutil.copy2(source, target)
+            target.symlink_to(source)
