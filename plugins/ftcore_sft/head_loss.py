@@ -29,7 +29,7 @@ def head_loss(head: Any, hidden: Any, targets: Any, device: str | None = None) -
     if _is_frozen_matrix(head):
         return FrozenHeadLoss.apply(hidden, head.weight, targets, rows)
     total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-    for start in range(0, len(targets), rows):
+    for start in range(0, max(1, len(targets)), rows):  # of nothing, too: gradients of 0 are gradients
         piece = hidden[start : start + rows], targets[start : start + rows]
         total = total + checkpoint(_piece, head, *piece, use_reentrant=False)
     return total

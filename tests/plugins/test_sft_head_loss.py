@@ -39,6 +39,17 @@ def test_loss_and_gradients_are_torchs(rows: int, trained: bool, bias: bool, mon
         assert again.weight.grad is None
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_of_nothing_the_loss_is_0_and_so_are_the_gradients(trained: bool) -> None:
+    head, hidden, targets = parts(trained)
+    loss = module.head_loss(head, hidden[:0], targets[:0])
+    loss.backward()
+    assert loss.item() == 0.0
+    assert not hidden.grad.any()
+    assert head.weight.grad is None or not head.weight.grad.any()
+    assert (head.weight.grad is not None) == trained  # DDP waits for each of them
+
+
 def test_no_gradient_is_taken_where_none_is_wanted() -> None:
     head, hidden, targets = parts(trained=False)
     with torch.no_grad():
