@@ -136,3 +136,20 @@ def test_errors_are_one_line_and_write_nothing(ftcore: Any, arguments: Any, code
     assert len(outcome.errors) == 1
     assert outcome.errors[0].startswith(start)
     assert not Path("config.toml").exists()
+
+
+def test_commands_to_type_are_quoted(ftcore: Any) -> None:
+    outcome = ftcore("init", "--gpu", "8 gb", "--output", "my config.toml")
+    assert outcome.out.startswith(
+        "my config.toml is written. Next: ftcore check 'my config.toml', ftcore estimate 'my config.toml' --gpu '8 gb'\n"
+    )
+    assert "ftcore run 'my config.toml' " in Path("my config.toml").read_text(encoding="utf-8")
+
+
+def test_an_empty_model_is_refused(ftcore: Any) -> None:
+    outcome = ftcore("init", "--gpu", "8gb", "--model", "")
+    assert (outcome.code, outcome.errors) == (
+        2,
+        ["error: Invalid value for --model: it is empty (`ftcore init --help` explains)"],
+    )
+    assert not Path("config.toml").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -20,6 +21,8 @@ def init(gpu: str, data: str | None, model: str | None, output: Path) -> None:
     from ftcore.errors import ConfigError
     from ftcore.estimate import presets
 
+    if model == "":
+        raise click.BadParameter("it is empty", param_hint="--model")
     if output.exists():
         raise ConfigError(f"{output} is there already", fix="Name another file with --output, or remove it")
     size = presets.memory(gpu)
@@ -36,13 +39,14 @@ def init(gpu: str, data: str | None, model: str | None, output: Path) -> None:
 
         columns = starter.look(data, discover())
         data = starter.relative_to(output.parent, data)
-    written = starter.text(str(output), preset, model, data, columns)
+    typed = shlex.quote(str(output))
+    written = starter.text(typed, preset, model, data, columns)
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(written)
     except OSError as error:
         raise ConfigError(f"{output} cannot be written", why=error.strerror or str(error)) from error
-    click.echo(f"{output} is written. Next: ftcore check {output}, ftcore estimate {output} --gpu {gpu}")
+    click.echo(f"{output} is written. Next: ftcore check {typed}, ftcore estimate {typed} --gpu {shlex.quote(gpu)}")
     if columns is not None and not columns.formatter:
         click.echo(f"warning: {columns.why}; name the columns in {output}", err=True)
     elif columns is not None:

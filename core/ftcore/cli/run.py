@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -63,8 +64,8 @@ def run(
             click.echo(f"  {name:<14} {what}")
     click.echo("Next:")
     if (active.dir / "model").exists():
-        click.echo(f'  ftcore ask {active.dir} "a question"    talk to it')
-    click.echo(f"  ftcore run {config} --set run.name=…    train again, with other settings")
+        click.echo(f'  ftcore ask {shlex.quote(str(active.dir))} "a question"    talk to it')
+    click.echo(f"  ftcore run {shlex.quote(str(config))} --set run.name=…    train again, with other settings")
 
 
 _CONTENTS = {
