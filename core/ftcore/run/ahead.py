@@ -12,6 +12,7 @@ from ftcore.config import Config
 from ftcore.contracts import Examples, Formatter, Prepared
 from ftcore.plugins import Plugins, importers, selection
 from ftcore.quiet import quiet_libraries
+from ftcore.run.imports import quick_imports
 from ftcore.run.stages import Stages
 from ftcore.settings.data import DataSettings
 
@@ -79,7 +80,8 @@ def prepare_ahead(config: Config, plugins: Plugins) -> Ahead:
     run = NoRun(config.fine_tuner.seed)
     stages = Stages(config, plugins, selection.choices(config, plugins))
     quiet_libraries()
-    tokenizer = stages.loader(run).tokenizer()
+    with quick_imports():
+        tokenizer = stages.loader(run).tokenizer()
     quiet_libraries()  # now that the loader has imported them
     train, validation = stages.datasets(run)
     formatter = stages.formatter(run, train)

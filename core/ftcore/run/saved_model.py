@@ -12,6 +12,7 @@ from ftcore.contracts import Conversation
 from ftcore.errors import FtcoreError, ModelError
 from ftcore.plugins import Plugins
 from ftcore.quiet import quiet_libraries
+from ftcore.run.imports import quick_imports
 from ftcore.turns import ends_of
 
 
@@ -90,7 +91,8 @@ def load(run: Path) -> tuple[Any, Any]:
         raise ModelError(f"there is no saved model in {run}", fix="Name a run directory, such as runs/<name>")
     try:
         quiet_libraries()
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        with quick_imports():
+            from transformers import AutoModelForCausalLM, AutoTokenizer
 
         quiet_libraries()
         tokenizer = AutoTokenizer.from_pretrained(str(folder))

@@ -18,6 +18,7 @@ from ftcore.run.changes import data_changes, require_none
 from ftcore.run.comparison import compared, measured, summary, tell
 from ftcore.run.disk import require_room
 from ftcore.run.finishing import model_card
+from ftcore.run.imports import quick_imports
 from ftcore.run.observer import RunObserver, shown
 from ftcore.run.rehearsal import rehearse
 from ftcore.run.steps import Work
@@ -43,7 +44,8 @@ def train(work: Work, resume_from: Path | None) -> TrainedModel:
     quiet_libraries()
     loader = work.stages.loader(active)
     _note_model(work)
-    tokenizer = loader.tokenizer()
+    with quick_imports():
+        tokenizer = loader.tokenizer()
     quiet_libraries()  # now that the loader has imported them, in the order that it needs
     work.reporting.start(work.stages.reporters(active), run_record(work))
 
