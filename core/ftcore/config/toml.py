@@ -16,6 +16,7 @@ import tomli
 from ftcore.errors import ConfigError
 
 _SHOWN = 120
+_PIECE = 2**16  # bytes
 _LARGEST = 16 * 2**20  # bytes; a model's weights given by mistake would fill the memory before anything is said
 _DEEPEST = 16
 
@@ -79,7 +80,10 @@ def parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)  # not by the file's size: a device has none, and no end
+            content = b""
+            # Not by the file's size: a device has none, and no end. What is asked for at once is allocated at once.
+            while len(content) <= _LARGEST and (piece := file.read(_PIECE)):
+                content += piece
         if len(content) > _LARGEST:
             raise ConfigError(f"{path} is too large for a configuration", fix="Name a TOML file of at most 16 MiB")
         return content.decode("utf-8").removeprefix("\ufeff")  # Windows' editors write that mark
