@@ -224,6 +224,10 @@ def test_under_autocast_it_computes_in_the_type_of_autocast() -> None:
     assert found["out"].dtype == torch.bfloat16
     assert worst(found, expected) < 2e-2
     assert all(one.dtype == torch.float32 for name, one in found.items() if name != "out")
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        few = model(inputs_of())
+    assert few.dtype == torch.bfloat16
+    assert worst({"out": few}, {"out": expected["out"]}) < 2e-2
     out = run_of(model, inputs_of())["out"]  # without it, nothing is rounded, and PEFT computes
     remove(model)
     assert torch.equal(out, run_of(model, inputs_of())["out"])
