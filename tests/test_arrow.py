@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,19 @@ def test_a_cache_that_cannot_be_written(folder: Path) -> None:
     with pytest.raises(DataError) as raised:
         arrow.dataset(pages(1), "shop:1", "shop")
     assert str(raised.value).startswith(f'the rows of "shop:1" cannot be kept in {folder}/shop: Not a directory. Make')
+
+
+def test_a_disk_that_is_full_is_one_line_and_nothing_is_left(folder: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # no larger file can be written
+    try:
+        with pytest.raises(DataError) as raised:
+            arrow.dataset(pages(3000), "shop:1", "shop", disk_fix="Make room.")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(raised.value).startswith(f'the rows of "shop:1" cannot be kept in {folder}/shop: ')
+    assert str(raised.value).endswith("File too large. Make room.")
+    assert not list((folder / "shop").iterdir())
 
 
 def test_a_killed_process_leaves_what_prune_knows(folder: Path) -> None:
