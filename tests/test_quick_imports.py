@@ -117,13 +117,23 @@ def test_nothing_is_collected_while_the_first_libraries_are_imported(monkeypatch
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     kept = gc.get_freeze_count()
     try:
-        with pytest.raises(ImportError, match="broken"), quick_imports():
+        with quick_imports():
             assert not gc.isenabled()
-            raise ImportError("broken")
+            monkeypatch.setitem(sys.modules, "torch", pytest)
         assert gc.isenabled()
         assert gc.get_freeze_count() > kept
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.usefixtures("libraries")
+def test_the_collector_goes_on_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    kept = gc.get_freeze_count()
+    with pytest.raises(ImportError, match="broken"), quick_imports():
+        raise ImportError("broken")
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == kept
 
 
 @pytest.mark.usefixtures("libraries")

@@ -19,26 +19,27 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-_PATIENCE = "torch"
-"""Whoever has imported it has most of the others too, and memory that must not be kept from the collector."""
+_HEAVIEST = "torch"
+"""A process that has imported it has most of the others too, and holds memory that may be garbage some day."""
 
 
 @contextlib.contextmanager
 def quick_imports() -> Iterator[None]:
     """Inside the block, where the heavy libraries are imported for the first time, nothing is collected.
 
-    Behind it, the collector does not look at what was made inside any more: modules stay until the end. Optional packages
+    Behind it, the collector does not look at what was made by then any more: modules stay until the end. Optional packages
     go on being postponed.
     """
     _postpone()
-    if _PATIENCE in sys.modules or not gc.isenabled():
+    if _HEAVIEST in sys.modules or not gc.isenabled():
         yield
         return
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        if _HEAVIEST in sys.modules:
+            gc.freeze()
         gc.enable()
 
 
