@@ -57,7 +57,7 @@ def server() -> Iterator[str]:
         options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
         program("pg_ctl", "-w", "-o", options, "-l", folder / "log", "start")
         try:
-            yield f"postgresql+psycopg://127.0.0.1:{port}/postgres?user=reader"
+            yield f"postgresql+psycopg://reader@127.0.0.1:{port}/postgres"
         finally:
             program("pg_ctl", "-m", "immediate", "stop")
     finally:

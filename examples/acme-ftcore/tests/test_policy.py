@@ -90,7 +90,7 @@ def test_the_readmes_policy(ftcore_project: Any, policy: Path) -> None:
     (text,) = [block for block in blocks if "[locked]" in block]
     policy.write_text(text, encoding="utf-8")
     ftcore_project.config({"fine_tuner": {**ALLOWED["fine_tuner"], "training_data_id": "acme:tickets"}})
-    done = check(ftcore_project, "acme.database_url=postgresql+psycopg://db.acme.example/support?user=reader")
+    done = check(ftcore_project, "acme.database_url=postgresql+psycopg://reader@db.acme.example/support")
     assert done.exit_code == 0, done.output
     assert "mlflow.tracking_uri" in done.output
 

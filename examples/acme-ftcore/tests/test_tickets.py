@@ -161,7 +161,7 @@ def test_no_server_there_and_a_wrong_password(server: str, monkeypatch: pytest.M
         load(server)
     assert "not-the-password" not in str(caught.value)
     with pytest.raises(DataError, match="refused"):
-        load("postgresql+psycopg://127.0.0.1:1/postgres?user=reader")
+        load("postgresql+psycopg://reader@127.0.0.1:1/postgres")
 
 
 @pytest.mark.parametrize("url", ["postgresql://ada:{0}@db/x", "postgresql://ada@db/x?password={0}", "{0}"])

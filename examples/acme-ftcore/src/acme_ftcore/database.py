@@ -82,5 +82,5 @@ def _no_url(text: str) -> ConfigError:
     return ConfigError(
         f"[acme] database_url cannot be used: {text}",
         why="it names no kind of database that SQLAlchemy knows",
-        fix="Write it like postgresql+psycopg://host/name?user=reader, or sqlite:///tickets.db",
+        fix="Write it like postgresql+psycopg://reader@host/name, or sqlite:///tickets.db",
     )

@@ -24,7 +24,7 @@ class AcmeSettings(Section):
     """Name runs `acme-<time>` where `[run]` gives no name."""
 
     database_url: str | None = None
-    """The database behind `acme:tickets`, as SQLAlchemy writes it: `postgresql+psycopg://db.acme.example/support?user=reader`, or `sqlite:///tickets.db` for a file beside the configuration. The password is read from the environment variable `ACME_DATABASE_PASSWORD`."""
+    """The database behind `acme:tickets`, as SQLAlchemy writes it: `postgresql+psycopg://reader@db.acme.example/support`, or `sqlite:///tickets.db` for a file beside the configuration. The password is read from the environment variable `ACME_DATABASE_PASSWORD`."""
 
     model_store: Path = Path("models")
     """The folder whose folders are the models `acme:<name>`."""
