@@ -2,7 +2,7 @@
 
     python plain_trl.py SETTINGS.json RESULT.json
 
-The result has the tokens and labels of all rows, and the loss of each step.
+The result has the tokens and labels of all rows, and, of each kind of weights, the loss of each step.
 """
 
 import json
@@ -11,28 +11,39 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
 from trl import SFTConfig, SFTTrainer
 
 given = json.loads(Path(sys.argv[1]).read_text())
 
-set_seed(given["seed"])
 tokenizer = AutoTokenizer.from_pretrained(given["model"])
-model = AutoModelForCausalLM.from_pretrained(given["model"], dtype=torch.float32)
-model = get_peft_model(
-    model,
-    LoraConfig(
+
+
+def model_of(dtype, load_in_4bit):
+    set_seed(given["seed"])
+    quantized = {}
+    if load_in_4bit:
+        quantized["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=getattr(torch, dtype),
+        )
+    model = AutoModelForCausalLM.from_pretrained(given["model"], dtype=getattr(torch, dtype), **quantized)
+    if load_in_4bit:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    lora = LoraConfig(
         task_type="CAUSAL_LM",
         r=given["rank"],
         lora_alpha=given["lora_alpha"],
         lora_dropout=0.0,
         target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-    ),
-)
+    )
+    return get_peft_model(model, lora)
 
 
-def trainer_on(rows):
+def trainer_on(model, rows, multiple=None):
     asked = [[{"role": "user", "content": row["question"]}] for row in rows]
     answered = [[{"role": "assistant", "content": row["answer"]}] for row in rows]
     turns = [question + answer for question, answer in zip(asked, answered, strict=True)]
@@ -44,6 +55,7 @@ def trainer_on(rows):
         args=SFTConfig(
             output_dir=given["output_dir"],
             max_length=given["max_length"],
+            pad_to_multiple_of=multiple,
             per_device_train_batch_size=given["batch_size"],
             gradient_accumulation_steps=given["accumulation"],
             learning_rate=given["learning_rate"],
@@ -64,13 +76,18 @@ def trainer_on(rows):
     )
 
 
-prepared = trainer_on(given["all_rows"])
-trainer = trainer_on(given["rows"])
-trainer.train()
+def losses_of(rows, **kind):
+    trainer = trainer_on(model_of(**kind), given["rows"][:rows], given["pad_to_multiple_of"])
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+losses = {name: losses_of(**kind) for name, kind in given["kinds"].items()}
+prepared = trainer_on(model_of("float32", False), given["all_rows"])
 batch = [prepared.data_collator([row]) for row in prepared.train_dataset]
 result = {
     "input_ids": [row["input_ids"][0].tolist() for row in batch],
     "labels": [row["labels"][0].tolist() for row in batch],
-    "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+    "losses": losses,
 }
 Path(sys.argv[2]).write_text(json.dumps(result))

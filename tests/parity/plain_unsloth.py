@@ -2,7 +2,7 @@
 
     python plain_unsloth.py SETTINGS.json RESULT.json
 
-The result has the tokens and labels of all rows, and the loss of each step.
+The result has the tokens and labels of all rows, and, of each kind of weights, the loss of each step.
 """
 
 import json
@@ -19,25 +19,28 @@ from trl import SFTConfig, SFTTrainer
 
 given = json.loads(Path(sys.argv[1]).read_text())
 
-model, tokenizer = FastLanguageModel.from_pretrained(
-    given["model"],
-    max_seq_length=given["max_length"],
-    dtype=torch.float32,
-    load_in_4bit=given["load_in_4bit"],
-    use_gradient_checkpointing=False,
-)
-model = FastLanguageModel.get_peft_model(
-    model,
-    r=given["rank"],
-    lora_alpha=given["lora_alpha"],
-    lora_dropout=0.0,
-    target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-    use_gradient_checkpointing=False,
-    random_state=given["seed"],
-)
+
+def model_of(dtype, load_in_4bit):
+    model, tokenizer = FastLanguageModel.from_pretrained(
+        given["model"],
+        max_seq_length=given["max_length"],
+        dtype=getattr(torch, dtype),
+        load_in_4bit=load_in_4bit,
+        use_gradient_checkpointing=False,
+    )
+    model = FastLanguageModel.get_peft_model(
+        model,
+        r=given["rank"],
+        lora_alpha=given["lora_alpha"],
+        lora_dropout=0.0,
+        target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        use_gradient_checkpointing=False,
+        random_state=given["seed"],
+    )
+    return model, tokenizer
 
 
-def trainer_on(rows):
+def trainer_on(model, tokenizer, rows, loss_type):
     turns = [
         [{"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}] for row in rows
     ]
@@ -59,22 +62,32 @@ def trainer_on(rows):
             seed=given["seed"],
             bf16=False,
             gradient_checkpointing=False,
-            loss_type="nll",
+            loss_type=loss_type,
             logging_steps=1,
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
         ),
     )
-    return train_on_responses_only(trainer, instruction_part=given["question_part"], response_part=given["answer_part"])
+    parts = {"instruction_part": given["question_part"], "response_part": given["answer_part"]}
+    trainer = train_on_responses_only(trainer, **parts)
+    trainer.data_collator.pad_to_multiple_of = given["pad_to_multiple_of"]
+    return trainer
 
 
-prepared = trainer_on(given["all_rows"]).train_dataset
-trainer = trainer_on(given["rows"])
-trainer.train()
+def losses_of(rows, dtype, load_in_4bit):
+    # unsloth's own loss scales a bfloat16 gradient with a factor that is rounded to bfloat16; TRL's does not.
+    loss_type = "nll" if dtype == "float32" else "chunked_nll"
+    trainer = trainer_on(*model_of(dtype, load_in_4bit), given["rows"][:rows], loss_type)
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+losses = {name: losses_of(**kind) for name, kind in given["kinds"].items()}
+prepared = trainer_on(*model_of("float32", False), given["all_rows"], "nll").train_dataset
 result = {
     "input_ids": [list(row) for row in prepared["input_ids"]],
     "labels": [list(row) for row in prepared["labels"]],
-    "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+    "losses": losses,
 }
 Path(sys.argv[2]).write_text(json.dumps(result))
