@@ -183,11 +183,12 @@ def test_two_processes_come_to_what_one_comes_to(warm: Warm, both: dict[str, Any
 
 
 @pytest.mark.slow
-def test_packed_rows_are_shared_too(warm: Warm) -> None:
-    packed = ("fine_tuner.packing=true", "fine_tuner.grad_accumulation=1")
+def test_packed_rows_are_shared_too_and_sums_rounded_once(warm: Warm) -> None:
+    packed = ("fine_tuner.packing=true", "fine_tuner.grad_accumulation=1", "fine_tuner.dtype=bfloat16")
     both, alone = warm.run("packed", *packed), warm.run("packed-alone", *packed, *ALONE)
+    assert "layers rounded once" in warm.output("packed")
     assert len(losses(both, "loss")) > 4
-    assert losses(both, "loss") == pytest.approx(losses(alone, "loss"), rel=1e-4)
+    assert losses(both, "loss") == pytest.approx(losses(alone, "loss"), abs=0.02)
 
 
 @pytest.mark.slow
@@ -210,11 +211,9 @@ def test_the_main_process_writes_and_tells(warm: Warm, both: dict[str, Any]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("checkpointing", ["true", "false"])
-def test_sums_are_rounded_once_in_each_process(warm: Warm, both: dict[str, Any], checkpointing: str) -> None:
-    settings = ("fine_tuner.dtype=bfloat16", f"fine_tuner.use_gradient_checkpointing={checkpointing}")
-    found = warm.run(f"half-{checkpointing}", *settings)
-    assert "layers rounded once" in warm.output(f"half-{checkpointing}")
+def test_sums_are_rounded_once_with_gradient_checkpointing_too(warm: Warm, both: dict[str, Any]) -> None:
+    found = warm.run("half", "fine_tuner.dtype=bfloat16", "fine_tuner.use_gradient_checkpointing=true")
+    assert "layers rounded once" in warm.output("half")
     assert losses(found, "loss") == pytest.approx(losses(both, "loss"), abs=0.03)
 
 
@@ -270,12 +269,16 @@ def test_a_signal_to_the_launcher_or_its_end_leaves_a_checkpoint_and_nobody(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("slow")
-def test_a_signal_to_one_process_stops_both_behind_the_same_step(warm: Warm, dropping: dict[str, Any]) -> None:
-    process = warm.start("one", "fine_tuner.lora_dropout=0.2")
+def test_a_signal_to_one_process_stops_both_behind_the_same_step(warm: Warm) -> None:
+    process = warm.start("one")
     warm.until_checkpoint("one", 3)
     os.kill(warm.rank(1), signal.SIGTERM)
     assert warm.wait(process) == 130
-    assert warm.run("one", "fine_tuner.lora_dropout=0.2", resume=True) == dropping
+    (error,) = warm.errors("one")
+    saved = warm.manifest("one")["steps"]
+    assert f"interrupted after step {saved}:" in error
+    states = {path.name for path in (warm.dir("one") / "checkpoints" / f"checkpoint-{saved}").glob("rng_state_*")}
+    assert states == {"rng_state_0.pth", "rng_state_1.pth"}
 
 
 @pytest.mark.slow
@@ -374,7 +377,8 @@ def test_the_words_of_who_failed_are_told_and_not_of_who_lost_it(tmp_path: Path)
     leave = (
         "from pathlib import Path; from ftcore.run import last_words; from ftcore.errors import *; "
         "first = TrainingError(last_words.LOST); second = DataError('bad', why='rows', fix='Mend them'); "
-        f"last_words.leave(Path({str(tmp_path)!r}), rank, second if rank else first); sys.exit((6, 4)[rank])"
+        f"folder = Path({str(tmp_path)!r}); last_words.leave(folder, rank, second if rank else first); "
+        "[time.sleep(0.01) for _ in iter(lambda: last_words.of(folder, 1) is not None, True)]; sys.exit((6, 4)[rank])"
     )
     with pytest.raises(DataError, match=r"^rank 1 of 2: bad: rows\. Mend them$") as raised:
         together(tmp_path, leave)
