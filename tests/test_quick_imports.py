@@ -145,6 +145,16 @@ def test_the_collector_goes_on_where_torch_is_imported_already(monkeypatch: pyte
     assert gc.get_freeze_count() == kept
 
 
+def test_the_environment_can_want_plain_imports(libraries: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTCORE_PLAIN_IMPORTS", "1")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if finder is not imports._Finder])
+    with quick_imports():
+        assert gc.isenabled()
+        importlib.import_module("by_name")
+    assert "heavy_one" in sys.modules
+
+
 @pytest.mark.slow
 def test_the_libraries_as_they_are() -> None:
     pytest.importorskip("trl", reason="training needs the extra [train]")

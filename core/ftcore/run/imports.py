@@ -12,6 +12,7 @@ import functools
 import gc
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -28,8 +29,11 @@ def quick_imports() -> Iterator[None]:
     """Inside the block, where the heavy libraries are imported for the first time, nothing is collected.
 
     Behind it, the collector does not look at what was made by then any more: modules stay until the end. Optional packages
-    go on being postponed.
+    go on being postponed. With `FTCORE_PLAIN_IMPORTS=1` in the environment, all is imported as it comes.
     """
+    if os.environ.get("FTCORE_PLAIN_IMPORTS"):
+        yield
+        return
     _postpone()
     if _HEAVIEST in sys.modules or not gc.isenabled():
         yield
