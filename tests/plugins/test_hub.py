@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.version import Version
 
 from ftcore import config as configs
 from ftcore import files
@@ -680,7 +681,8 @@ def test_names_agree_with_the_client() -> None:
         "x" * 96,
         "x" * 97,
     ]
-    assert {name for name in names if unusable(name)} == {name for name in names if refused(name)}
+    # Older clients let letters of any alphabet pass, which the Hub does not.
+    assert {name for name in names if unusable(name)} == {name for name in names if refused(name)} | {"é"}
 
 
 # --- in a process of its own ------------------------------------------------------------------------------------------
@@ -741,6 +743,9 @@ def test_alone_with_the_clients_pipelined_upload(hub: FakeHub) -> None:
     assert hub.repos["ada/alone"].files()["README.md"] == CARD.encode()
 
 
+@pytest.mark.skipif(
+    Version(version("huggingface_hub")) < Version("1.33"), reason="older clients may send the files without Xet then"
+)
 @pytest.mark.parametrize(
     ("status", "message"),
     [(404, "has no Xet storage. Set HF_HUB_DISABLE_XET=1"), (403, "the token may not write to ada/alone (403)")],
