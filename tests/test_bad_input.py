@@ -361,3 +361,13 @@ def test_a_push_is_wanted_by_the_command_and_no_line_of_the_file(ftcore: Any) ->
         "none. Set HF_TOKEN to a token that can write, or remove push_to_hub and hub from savers"
     ]
     assert outcome.code == 2
+
+
+def test_a_disabled_plugin_with_a_stage_and_a_section_is_one_line(ftcore: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(GOOD + 'report_to = "mlflow"\n[mlflow]\nexperiment_name = "x"\n')
+    monkeypatch.setenv("FTCORE_DISABLE", "mlflow")
+    outcome = ftcore("check", "config.toml")
+    (line,) = outcome.errors
+    assert line.startswith('error: config.toml:5: report_to = "mlflow" names a plugin that is disabled: ')
+    assert line.endswith("Take mlflow out of FTCORE_DISABLE")
+    assert outcome.code == 3

@@ -53,7 +53,8 @@ def read(path: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> Config:
 
     Raises:
         ConfigError: the file, or one that it extends, cannot be read or is not TOML.
-        PluginError: a plugin has failed to give its policy, or a configuration to extend.
+        PluginError: a plugin has failed to give its policy, or a configuration to extend; or one that is named, and whose
+            section stands there, cannot be used.
         InvalidConfig: with one line for each problem.
     """
     reading = configs.read(path, plugins, overrides)
@@ -65,8 +66,17 @@ def read(path: Path, plugins: Plugins, overrides: Sequence[str] = ()) -> Config:
     else:
         problems, blame = _apart(reading.config, reading.wrong, plugins)
     more = [problem for problem in problems if problem.severity == "error"]
-    lines = in_order(reading.source, [*reading.problems, *more]) + (str(blame).splitlines() if blame else [])
+    told = [problem for problem in reading.problems if not _is_blamed(problem, blame, plugins)]
+    if blame is not None and not any(problem.severity == "error" for problem in [*told, *more]):
+        raise blame
+    lines = in_order(reading.source, [*told, *more]) + (str(blame).splitlines() if blame else [])
     raise InvalidConfig(list(dict.fromkeys(lines)))
+
+
+def _is_blamed(problem: Problem, blame: FtcoreError | None, plugins: Plugins) -> bool:
+    """Whether a section cannot be used since its plugin is broken or disabled, which is said where a stage names it."""
+    record = plugins.get(problem.where)
+    return record is not None and record.state != "ok" and f"{record}: {record.reason}" in str(blame)
 
 
 def _found(config: Config, plugins: Plugins) -> tuple[list[Choice], list[Problem], FtcoreError | None]:
