@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 # Workers of pytest. Each takes its share of the cores for torch, and about 2 GiB of memory.
 WORKERS ?= auto
-# The versions that are installed.
+# The versions that are installed, and the extra with what the checks need.
 CONSTRAINTS = constraints.txt
+EXTRA = dev
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadgroup
@@ -23,7 +24,7 @@ fast: $(VENV)/.can-test
 
 # The same with the lowest versions that pyproject.toml allows, in an environment of their own.
 test-oldest:
-	$(MAKE) fast VENV=$(VENV)-oldest CONSTRAINTS=constraints-oldest.txt
+	$(MAKE) fast VENV=$(VENV)-oldest CONSTRAINTS=constraints-oldest.txt EXTRA=test
 
 lint: $(VENV)/.can-test
 	$(BIN)/ruff check .
@@ -43,7 +44,7 @@ $(VENV)/.can-train: pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 $(VENV)/.can-test: $(VENV)/.can-train
-	$(PIP) -e '.[dev]'
+	$(PIP) -e '.[$(EXTRA)]'
 	touch $@
 
 # unsloth changes transformers in every process that imports it, so its tests have an interpreter of their own.

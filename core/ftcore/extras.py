@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, metadata
 
-_NO_PLUGINS = frozenset({"all", "dev", "fuzz", "train", "quantization"})
+_NO_PLUGINS = frozenset({"all", "dev", "docs", "fuzz", "quantization", "test", "train"})
 
 
 def install_command(plugin: str) -> str:

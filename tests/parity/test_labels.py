@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 
 pytest.importorskip("trl", reason="training needs the extra [train]")
 sys.path.insert(0, str(Path(__file__).parents[1] / "plugins"))
@@ -277,6 +279,7 @@ def completions(tokenizer: Any, said: Sequence[Conversation], folder: Path) -> l
     return [(batch["input_ids"][0].tolist(), batch["labels"][0].tolist()) for batch in batches]
 
 
+@pytest.mark.skipif(Version(version("trl")) < Version("1.14"), reason="the page tells of TRL from 1.14 on")
 def test_where_trl_learns_something_else(tmp_path: Path) -> None:
     cases = {
         "behind-the-end": ("chatml", conversation("Who?", "Me.")),
