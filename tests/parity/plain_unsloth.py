@@ -78,7 +78,11 @@ def trainer_on(model, tokenizer, rows, loss_type):
 def losses_of(rows, dtype, load_in_4bit):
     # unsloth's own loss scales a bfloat16 gradient with a factor that is rounded to bfloat16; TRL's does not.
     loss_type = "nll" if dtype == "float32" else "chunked_nll"
-    trainer = trainer_on(*model_of(dtype, load_in_4bit), given["rows"][:rows], loss_type)
+    model, tokenizer = model_of(dtype, load_in_4bit)
+    adapter = {parameter: parameter.data for parameter in model.parameters() if parameter.requires_grad}
+    trainer = trainer_on(model, tokenizer, given["rows"][:rows], loss_type)
+    for parameter, data in adapter.items():  # TRL makes the adapter of a quantized model bfloat16, ftcore does not
+        parameter.data = data
     trainer.train()
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 

@@ -236,3 +236,12 @@ def test_trl_learns_one_token_more_of_each_answer(ground: Ground) -> None:
     assert [labels[:-1] for labels in ours["labels"]] == [labels[:-1] for labels in script["labels"]]
     assert all(ids[-1] == labels[-1] for ids, labels in zip(script["input_ids"], script["labels"], strict=True))
     assert all(labels[-2] > 0 > labels[-1] for labels in ours["labels"])
+
+
+@pytest.mark.usefixtures("unsloth_losses", "trl_losses")
+@pytest.mark.parametrize("loader", ["unsloth", "transformers"])
+def test_the_adapter_of_a_quantized_model_is_not_rounded(ground: Ground, loader: str) -> None:
+    from safetensors import safe_open
+
+    with safe_open(ground.folder / "runs" / f"{loader}-4bit" / "model" / "adapter_model.safetensors", "pt") as adapter:
+        assert {adapter.get_slice(name).get_dtype() for name in adapter.keys()} == {"F32"}  # noqa: SIM118

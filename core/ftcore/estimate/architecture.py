@@ -107,7 +107,7 @@ def build(
             else:
                 if quantization:
                     _quantize(model, quantization, getattr(torch, dtype), keeps_half)
-                model, added = _adapted(model, lora, bool(quantization))
+                model, added = _adapted(model, lora)
                 total += added
     except (ValueError, ImportError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         raise ModelError(
@@ -120,8 +120,7 @@ def build(
     return Blueprint(model.train(), quantization, dtype, trainable, total)
 
 
-def _adapted(model: Any, lora: LoraSettings, quantized: bool) -> tuple[Any, int]:
-    import torch
+def _adapted(model: Any, lora: LoraSettings) -> tuple[Any, int]:
     from peft import LoraConfig, get_peft_model
 
     before = sum(parameter.numel() for parameter in model.parameters())
@@ -137,10 +136,6 @@ def _adapted(model: Any, lora: LoraSettings, quantized: bool) -> tuple[Any, int]
             use_rslora=lora.use_rslora,
         ),
     )
-    if quantized:  # TRL does this to the adapter of a quantized model
-        for parameter in adapted.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.to(torch.bfloat16)
     return adapted, sum(parameter.numel() for parameter in adapted.parameters()) - before
 
 

@@ -9,10 +9,10 @@ from typing import Literal
 from ftcore import cpu
 from ftcore.settings.model import ModelSettings
 
-CPU_LIBRARIES = 650 * 2**20
+CPU_LIBRARIES = 570 * 2**20
 """Resident memory of a run on a CPU before its model's weights are touched: Python, torch, transformers, TRL, PEFT and
-datasets, measured at the start of training with the versions in constraints.txt (554 MiB after the tokenizer and the
-data, 640 to 660 with the trainer)."""
+datasets, measured at the start of training with the versions in constraints.txt (470 MiB after the imports, 540 to 590
+with the tokenizer, the data and the trainer)."""
 
 CUDA_CONTEXT = 600 * 2**20
 """What CUDA's context and the libraries' workspaces take of a GPU before the first tensor; 400 to 700 MiB are usual."""
