@@ -68,8 +68,8 @@ def test_quantized_weights(tiny: Path) -> None:
     assert (whole.quantization, packed.quantization) == (None, "4bit")
     assert packed.total == whole.total
     linear = 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128)  # of two layers: q and o, k and v, the three of the MLP
-    others = packed.total - packed.trainable - linear  # in float32 after PEFT's preparation
-    expected = 4 * others + 2 * packed.trainable + linear / 2 + linear / 64
+    others = packed.total - packed.trainable - linear  # in float32 after PEFT's preparation, as is the adapter
+    expected = 4 * (others + packed.trainable) + linear / 2 + linear / 64
     assert packed.parts["weights"] == pytest.approx(expected, rel=0.1)
     on_cpu = estimated(tiny, **{"load_in_4bit": True})
     assert on_cpu.quantization == "4bit"
