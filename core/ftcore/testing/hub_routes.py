@@ -76,13 +76,17 @@ def _info(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes
     return as_json({**facts, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0})
 
 
-def _tree(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
+def _revision(hub: State, token: Token | None, parts: Mapping[str, str]) -> Commit | Answer:
     found = _visible(hub, token, parts)
     if isinstance(found, Answer):
         return found
-    commit = found.find(parts["revision"])
-    if commit is None:
-        return refusal(404, "Invalid rev id", "RevisionNotFound")
+    return found.find(parts["revision"]) or refusal(404, "Invalid rev id", "RevisionNotFound")
+
+
+def _tree(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
+    commit = _revision(hub, token, parts)
+    if isinstance(commit, Answer):
+        return commit
     folder, whole = parts.get("path", ""), "recursive=true" in parts["query"].lower()
     below = [entry for entry in _entries(commit) if entry["path"].startswith(f"{folder}/" if folder else "")]
     depth = folder.count("/") + 1 if folder else 0
@@ -91,12 +95,9 @@ def _tree(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes
 
 
 def _paths_info(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
-    found = _visible(hub, token, parts)
-    if isinstance(found, Answer):
-        return found
-    commit = found.find(parts["revision"])
-    if commit is None:
-        return refusal(404, "Invalid rev id", "RevisionNotFound")
+    commit = _revision(hub, token, parts)
+    if isinstance(commit, Answer):
+        return commit
     text = body.decode()
     asked = json.loads(text)["paths"] if text.startswith("{") else parse_qs(text).get("paths", [])
     return as_json([entry for entry in _entries(commit) if entry["path"] in asked])
@@ -195,12 +196,9 @@ def _validate_yaml(hub: State, token: Token | None, parts: Mapping[str, str], bo
 
 
 def _resolve(hub: State, token: Token | None, parts: Mapping[str, str], body: bytes) -> Answer:
-    found = _visible(hub, token, parts)
-    if isinstance(found, Answer):
-        return found
-    commit = found.find(parts["revision"])
-    if commit is None:
-        return refusal(404, "Invalid rev id", "RevisionNotFound")
+    commit = _revision(hub, token, parts)
+    if isinstance(commit, Answer):
+        return commit
     file = commit.files.get(parts["path"])
     if file is None:
         return refusal(404, "Entry not found", "EntryNotFound", {"X-Repo-Commit": commit.oid})
